@@ -1,0 +1,1 @@
+"""Words to flow to text: one file per noun, no logic."""

@@ -1,0 +1,460 @@
+"""The one internal model of an MLCube manifest, and the kind that follows from its tasks (DESIGN section 5).
+
+Both formats (``mlcube.yaml`` and ``container_config.yaml``) parse into `Manifest`. Parsing is pure: the site and the server
+give it the document they hold, so both find the same kind and the same faults.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+from medperf.domain import limits
+from medperf.domain.documents import load_yaml
+from medperf.domain.errors import InvalidInput
+from medperf.domain.states import Kind
+
+PathType = Literal["file", "directory"]
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,255}")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One declared input or output of a task.
+
+    ``default`` is relative to the workspace folder; None for formats that declare only mount points.
+    ``mount_path`` is where a ``container_config.yaml`` wants it inside the container.
+    """
+
+    name: str
+    type: PathType | None
+    default: str | None = None
+    writable_input: bool = False
+    mount_path: str | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task and its parameters in the order declared."""
+
+    name: str
+    inputs: tuple[Parameter, ...] = ()
+    outputs: tuple[Parameter, ...] = ()
+    entrypoint: str | None = None
+    run_args: Mapping[str, Any] = field(default_factory=dict)
+
+    def input(self, name: str) -> Parameter | None:
+        """The declared input of that name."""
+        return next((entry for entry in self.inputs if entry.name == name), None)
+
+    def output(self, name: str) -> Parameter | None:
+        """The declared output of that name."""
+        return next((entry for entry in self.outputs if entry.name == name), None)
+
+
+@dataclass(frozen=True)
+class PythonForm:
+    """The ``python:`` section: what the sandbox engine runs. Paths are relative (project to the manifest, the rest to the project)."""
+
+    project: str
+    entrypoint: str
+    requirements: str | None
+    requires_python: str | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """An MLCube as its manifest describes it. ``unknown`` lists sections that were read over, for the person to see."""
+
+    format: Literal["mlcube", "container_config"]
+    name: str
+    tasks: Mapping[str, Task]
+    docker_image: str | None = None
+    singularity_image: str | None = None
+    python: PythonForm | None = None
+    accelerators: int = 0
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def separates_labels(self) -> bool:
+        """Whether prepare writes labels to a folder of their own, which models then never see."""
+        prepare = self.tasks.get("prepare")
+        return prepare is not None and prepare.output("output_labels_path") is not None
+
+
+def parse_manifest(data: bytes, *, label: str = "mlcube.yaml") -> Manifest:
+    """Read a manifest of either format.
+
+    Raises:
+        InvalidInput: not YAML within bounds, or a section has the wrong shape, an absolute or climbing default path,
+            no tasks, no image and no project.
+    """
+    document = load_yaml(data, label=label, max_bytes=limits.MANIFEST_BYTES)
+    if not isinstance(document, dict):
+        raise _bad(f"{label} is not a mapping at its top level.", "Start it with 'name: ...' and 'tasks: ...'.")
+    if "container_type" in document:
+        return _parse_container_config(document, label)
+    return _parse_mlcube(document, label)
+
+
+# ---------------------------------------------------------------------------------------------------------- mlcube.yaml
+
+_MLCUBE_KEYS = {"name", "description", "authors", "platform", "docker", "singularity", "python", "tasks"}
+
+
+def _parse_mlcube(document: dict[str, Any], label: str) -> Manifest:
+    tasks_raw = _mapping(document, "tasks", label, required=True)
+    tasks = {name: _mlcube_task(name, body, label) for name, body in tasks_raw.items()}
+    docker = _mapping(document, "docker", label)
+    singularity = _mapping(document, "singularity", label)
+    python = _mapping(document, "python", label)
+    if not (docker or singularity or python):
+        raise _bad(
+            f"{label} has none of the sections docker, singularity and python.",
+            "Say what is run: an image, or a python project.",
+        )
+    platform = _mapping(document, "platform", label)
+    accelerators = platform.get("accelerator_count", 0)
+    if not isinstance(accelerators, int) or isinstance(accelerators, bool) or not 0 <= accelerators <= 1024:
+        raise _bad(f"{label}: platform.accelerator_count must be a whole number from 0 to 1024.", "Use 0 for none.")
+    return Manifest(
+        format="mlcube",
+        name=_string(document, "name", label, default="mlcube"),
+        tasks=tasks,
+        docker_image=_image(docker, f"{label}: docker"),
+        singularity_image=_image(singularity, f"{label}: singularity"),
+        python=_python(python, label) if python else None,
+        accelerators=accelerators,
+        unknown=tuple(sorted(set(document) - _MLCUBE_KEYS)),
+    )
+
+
+def _mlcube_task(name: str, body: Any, label: str) -> Task:
+    _check_name(name, f"{label}: task")
+    if body is None:
+        body = {}
+    if not isinstance(body, dict):
+        raise _bad(f"{label}: task {name!r} is not a mapping.", "Give it 'parameters: {inputs: ..., outputs: ...}'.")
+    where = f"{label}: task {name!r}"
+    parameters = _mapping(body, "parameters", where)
+    inputs = tuple(
+        _mlcube_parameter(key, value, where, output=False)
+        for key, value in _mapping(parameters, "inputs", where).items()
+    )
+    outputs = tuple(
+        _mlcube_parameter(key, value, where, output=True)
+        for key, value in _mapping(parameters, "outputs", where).items()
+    )
+    both = {entry.name for entry in inputs} & {entry.name for entry in outputs}
+    if both:
+        raise _bad(
+            f"{where} declares {', '.join(sorted(both))} as input and as output.",
+            "An input can never become an output: use two names.",
+        )
+    return Task(name=name, inputs=inputs, outputs=outputs, entrypoint=body.get("entrypoint"))
+
+
+def _mlcube_parameter(name: str, value: Any, where: str, *, output: bool) -> Parameter:
+    _check_name(name, f"{where}: parameter")
+    where = f"{where}, parameter {name!r}"
+    if isinstance(value, str):
+        value = {"default": value}
+    if value is None:
+        value = {}
+    if not isinstance(value, dict):
+        raise _bad(f"{where} is neither a path nor a mapping.", "Use '{type: directory, default: data}'.")
+    kind = value.get("type")
+    if kind not in (None, "file", "directory"):
+        raise _bad(f"{where}: type must be 'file' or 'directory', not {kind!r}.", "")
+    default = value.get("default")
+    if default is not None:
+        if not isinstance(default, str):
+            raise _bad(f"{where}: default must be a path.", "Quote it.")
+        if kind is None and default.endswith("/"):
+            kind = "directory"
+        default = relative_path(default, where)
+    opts = value.get("opts", "ro" if not output else "rw")
+    if opts not in ("ro", "rw"):
+        raise _bad(f"{where}: opts must be 'ro' or 'rw', not {opts!r}.", "")
+    return Parameter(name=name, type=kind, default=default, writable_input=not output and opts == "rw")
+
+
+def _python(section: dict[str, Any], label: str) -> PythonForm:
+    where = f"{label}: python"
+    project = _string(section, "project", where, default="../project")
+    # The project is the one path that may step out of the manifest's folder, by one level: the MLCube layout puts it there.
+    inner = project.removeprefix("../")
+    requirements = section.get("requirements")
+    requires = section.get("requires_python")
+    if requires is not None and not isinstance(requires, str):
+        raise _bad(f"{where}: requires_python must be text such as '>=3.11'.", "Quote it.")
+    return PythonForm(
+        project=("../" if inner != project else "") + relative_path(inner, f"{where}.project"),
+        entrypoint=relative_path(_string(section, "entrypoint", where, default="mlcube.py"), f"{where}.entrypoint"),
+        requirements=None
+        if requirements is None
+        else relative_path(_string(section, "requirements", where), f"{where}.requirements"),
+        requires_python=requires,
+    )
+
+
+# ------------------------------------------------------------------------------------------------ container_config.yaml
+
+_CONTAINER_KEYS = {"container_type", "image", "tasks"}
+_CONTAINER_TYPES = {
+    "DockerImage",
+    "DockerArchive",
+    "EncryptedDockerArchive",
+    "SingularityFile",
+    "EncryptedSingularityFile",
+}
+
+
+def _parse_container_config(document: dict[str, Any], label: str) -> Manifest:
+    container_type = document["container_type"]
+    if container_type not in _CONTAINER_TYPES:
+        raise _bad(
+            f"{label}: container_type {container_type!r} is unknown.",
+            f"Use one of {', '.join(sorted(_CONTAINER_TYPES))}.",
+        )
+    image = _image(document, label)
+    tasks = {
+        name: _container_task(name, body, label)
+        for name, body in _mapping(document, "tasks", label, required=True).items()
+    }
+    sif = "Singularity" in container_type
+    return Manifest(
+        format="container_config",
+        name=_string(document, "name", label, default="container"),
+        tasks=tasks,
+        docker_image=None if sif else image,
+        singularity_image=image if sif else None,
+        unknown=tuple(sorted(set(document) - _CONTAINER_KEYS - {"name"})),
+    )
+
+
+def _container_task(name: str, body: Any, label: str) -> Task:
+    _check_name(name, f"{label}: task")
+    if not isinstance(body, dict):
+        raise _bad(f"{label}: task {name!r} is not a mapping.", "Give it 'input_volumes' and 'output_volumes'.")
+    where = f"{label}: task {name!r}"
+    inputs = tuple(_volume(key, value, where) for key, value in _mapping(body, "input_volumes", where).items())
+    outputs = tuple(_volume(key, value, where) for key, value in _mapping(body, "output_volumes", where).items())
+    both = {entry.name for entry in inputs} & {entry.name for entry in outputs}
+    if both:
+        raise _bad(
+            f"{where} declares {', '.join(sorted(both))} as input and as output.",
+            "An input can never become an output: use two names.",
+        )
+    return Task(name=name, inputs=inputs, outputs=outputs, run_args=_mapping(body, "run_args", where))
+
+
+def _volume(name: str, value: Any, where: str) -> Parameter:
+    _check_name(name, f"{where}: volume")
+    where = f"{where}, volume {name!r}"
+    if not isinstance(value, dict):
+        raise _bad(f"{where} is not a mapping.", "Use '{mount_path: /data, type: directory}'.")
+    mount_path = _string(value, "mount_path", where)
+    if not mount_path.startswith("/") or ".." in PurePosixPath(mount_path).parts or mount_path == "/":
+        raise _bad(
+            f"{where}: mount_path must be an absolute path inside the container without '..'.",
+            "Use e.g. /mlcommons/volumes/data.",
+        )
+    kind = value.get("type")
+    if kind not in ("file", "directory"):
+        raise _bad(f"{where}: type must be 'file' or 'directory', not {kind!r}.", "")
+    return Parameter(name=name, type=kind, mount_path=mount_path)
+
+
+# ------------------------------------------------------------------------------------------------------------- the kind
+
+
+@dataclass(frozen=True)
+class _TaskRule:
+    required_inputs: tuple[str, ...]
+    optional_inputs: tuple[str, ...] = ()
+    required_outputs: tuple[str, ...] = ()
+    optional_outputs: tuple[str, ...] = ()
+    extra_inputs: bool = False  # any name, if it lives under additional_files/
+
+
+_COMMON = ("parameters_file", "metadata_path")
+KIND_TASKS: dict[Kind, dict[str, _TaskRule]] = {
+    Kind.PREPARATOR: {
+        "prepare": _TaskRule(
+            ("data_path", "labels_path"),
+            _COMMON,
+            ("output_path",),
+            ("output_labels_path", "report_file"),
+            extra_inputs=True,
+        ),
+        "sanity_check": _TaskRule(("data_path",), ("labels_path", *_COMMON), extra_inputs=True),
+        "statistics": _TaskRule(("data_path",), ("labels_path", *_COMMON), ("output_path",), extra_inputs=True),
+    },
+    Kind.MODEL: {"infer": _TaskRule(("data_path",), ("parameters_file",), ("output_path",), extra_inputs=True)},
+    Kind.EVALUATOR: {
+        "evaluate": _TaskRule(("predictions", "labels"), ("parameters_file",), ("output_path",), extra_inputs=True)
+    },
+}
+
+
+def kind_of(manifest: Manifest) -> Kind:
+    """The kind whose tasks the manifest declares, with every parameter checked.
+
+    Raises:
+        InvalidInput: no kind fits; the error names the missing task or parameter.
+    """
+    owners = {task: kind for kind, tasks in KIND_TASKS.items() for task in tasks}
+    kinds = {owners[name] for name in manifest.tasks if name in owners}
+    if not kinds:
+        raise _bad(
+            f"The manifest declares the tasks {_names(manifest.tasks)}, which belong to no kind of MLCube.",
+            "A preparator has prepare, sanity_check and statistics; a model has infer; an evaluator has evaluate.",
+            code="unknown_kind",
+        )
+    if len(kinds) > 1:
+        raise _bad(
+            f"The manifest mixes tasks of several kinds ({_names(kinds)}).",
+            "Split it: one MLCube has one kind.",
+            code="unknown_kind",
+        )
+    (kind,) = kinds
+    for name, rule in KIND_TASKS[kind].items():
+        task = manifest.tasks.get(name)
+        if task is None:
+            raise _bad(
+                f"The {kind.value} lacks the task {name!r}.",
+                f"A {kind.value} declares {_names(KIND_TASKS[kind])}.",
+                code="missing_task",
+            )
+        _check_task(kind, task, rule)
+    return kind
+
+
+def require_kind(manifest: Manifest, wanted: Kind, *, label: str) -> None:
+    """Raises:
+    InvalidInput: the manifest is of another kind (the message names what it lacks).
+    """
+    found = kind_of(manifest)
+    if found is not wanted:
+        raise _bad(
+            f"{label} is a {found.value}, but a {wanted.value} is needed here: it lacks the task {next(iter(KIND_TASKS[wanted]))!r}.",
+            f"Give an MLCube that declares {_names(KIND_TASKS[wanted])}.",
+            code="wrong_kind",
+        )
+
+
+def _check_task(kind: Kind, task: Task, rule: _TaskRule) -> None:
+    for group, declared, required, optional in (
+        ("input", task.inputs, rule.required_inputs, rule.optional_inputs),
+        ("output", task.outputs, rule.required_outputs, rule.optional_outputs),
+    ):
+        names = {entry.name for entry in declared}
+        missing = [name for name in required if name not in names]
+        if missing:
+            raise _bad(
+                f"Task {task.name!r} of the {kind.value} lacks the {group} {missing[0]!r}.",
+                f"Its {group}s are {_names(required) or 'none'}"
+                + (f" and optionally {_names(optional)}." if optional else "."),
+                code="missing_parameter",
+            )
+        for entry in declared:
+            if entry.name in required or entry.name in optional:
+                continue
+            extra = (
+                group == "input"
+                and rule.extra_inputs
+                and (entry.default is None or entry.default.startswith("additional_files/"))
+            )
+            if entry.default == "additional_files" and group == "input" and rule.extra_inputs:
+                extra = True
+            if not extra:
+                fix = f"Known {group}s: {_names((*required, *optional)) or 'none'}"
+                fix += (
+                    "; an input of your own must have a default under additional_files/."
+                    if group == "input" and rule.extra_inputs
+                    else "."
+                )
+                raise _bad(
+                    f"Task {task.name!r} of the {kind.value} declares the unknown {group} {entry.name!r}.",
+                    fix,
+                    code="unknown_parameter",
+                )
+
+
+# -------------------------------------------------------------------------------------------------------------- helpers
+
+
+def relative_path(text: str, where: str) -> str:
+    """A clean relative path.
+
+    Raises:
+        InvalidInput: absolute, with ``..``, a drive letter, a backslash, a control character or empty.
+    """
+    path = PurePosixPath(text)
+    if (
+        not text
+        or "\\" in text
+        or ":" in text
+        or any(ord(letter) < 32 for letter in text)
+        or len(text) > limits.ARCHIVE_PATH_BYTES
+    ):
+        raise _bad(
+            f"{where}: {text[:100]!r} is not a plain relative path.",
+            "Use a path inside the workspace folder, such as data/images.",
+            code="bad_path",
+        )
+    if path.is_absolute() or ".." in path.parts or str(path) == ".":
+        raise _bad(
+            f"{where}: {text[:100]!r} leads out of its folder.", "Use a relative path without '..'.", code="bad_path"
+        )
+    return str(path)
+
+
+def _mapping(document: Mapping[str, Any], key: str, label: str, *, required: bool = False) -> dict[str, Any]:
+    value = document.get(key)
+    if value is None and not required:
+        return {}
+    if not isinstance(value, dict) or (required and not value):
+        raise _bad(
+            f"{label}: {key!r} is {'missing' if value is None else 'not a mapping with entries'}.",
+            f"Write '{key}:' with indented entries below it.",
+        )
+    return value
+
+
+def _string(document: Mapping[str, Any], key: str, label: str, *, default: str | None = None) -> str:
+    value = document.get(key, default)
+    if not isinstance(value, str) or not value or len(value) > limits.URL_LENGTH:
+        raise _bad(f"{label}: {key!r} must be a non-empty text.", "")
+    return value
+
+
+def _image(section: Mapping[str, Any], label: str) -> str | None:
+    if not section:
+        return None
+    image = section.get("image")
+    if not isinstance(image, str) or not _IMAGE.fullmatch(image) or ".." in image:
+        raise _bad(
+            f"{label}: image {image!r} is not an image name.", "Use e.g. 'organisation/name:1.0'.", code="bad_image"
+        )
+    return image
+
+
+def _check_name(name: str, where: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise _bad(
+            f"{where} name {name[:80]!r} is not an identifier.", "Use letters, digits and underscores, up to 64."
+        )
+
+
+def _names(names: Any) -> str:
+    return ", ".join(str(getattr(name, "value", name)) for name in names)
+
+
+def _bad(what: str, fix: str, *, code: str = "bad_manifest") -> InvalidInput:
+    return InvalidInput(code, what, fix)

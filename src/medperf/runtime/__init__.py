@@ -1,0 +1,1 @@
+"""How a container is run: manifests on disk, images, engines and the confinement policy."""

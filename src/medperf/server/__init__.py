@@ -1,0 +1,1 @@
+"""The central service: metadata only, with permissions in the handlers' signatures and an audit event per change."""

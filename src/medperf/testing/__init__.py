@@ -1,0 +1,1 @@
+"""Fakes, builders and contract suites, shipped so that an engine written elsewhere can prove itself."""

@@ -1,0 +1,343 @@
+"""Request and response bodies of ``/api/v1``. Both sides use these; limits come from `medperf.domain.limits`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from medperf.domain import limits
+from medperf.domain.digests import Digest
+from medperf.domain.states import Approval, Kind, State
+
+
+def _digest(value: str) -> str:
+    try:
+        return str(Digest(value))
+    except Exception as error:
+        raise ValueError(str(error)) from error
+
+
+def _plain(value: str) -> str:
+    """No control characters, no lone surrogates."""
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in value):
+        raise ValueError("control characters are not allowed")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("lone surrogates are not allowed") from error
+    return value
+
+
+def _text(value: str) -> str:
+    """Like `_plain`, but line breaks and tabs are fine."""
+    _plain(value.replace("\n", "").replace("\t", "").replace("\r", ""))
+    return value
+
+
+Sha256 = Annotated[str, StringConstraints(max_length=80), AfterValidator(_digest)]
+Name = Annotated[
+    str, StringConstraints(min_length=1, max_length=limits.NAME_LENGTH, strip_whitespace=True), AfterValidator(_plain)
+]
+Description = Annotated[str, StringConstraints(max_length=limits.DESCRIPTION_LENGTH), AfterValidator(_text)]
+FileURL = Annotated[
+    str,
+    StringConstraints(max_length=limits.URL_LENGTH, pattern=r"^(https?://[^\s]+|asset:[1-9][0-9]{0,17})$"),
+    AfterValidator(_plain),
+]
+WebURL = Annotated[
+    str, StringConstraints(max_length=limits.URL_LENGTH, pattern=r"^(https?://[^\s]+)?$"), AfterValidator(_plain)
+]
+Username = Annotated[
+    str, StringConstraints(min_length=1, max_length=limits.USERNAME_LENGTH, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]*$")
+]
+Id = Annotated[int, Field(ge=1, lt=2**63)]
+
+
+class Body(BaseModel):
+    """Something a client sends: unknown fields are refused, types are not guessed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class View(BaseModel):
+    """Something the server answers: unknown fields of a newer server are read over."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+# --------------------------------------------------------------------------------------------------------------- server
+
+
+class ServerView(View):
+    """``GET /api/v1/server`` (anonymous)."""
+
+    name: str
+    version: str
+    api: str
+    instance_id: str
+    development: bool
+
+
+class PartyRef(View):
+    """Who owns a thing."""
+
+    id: int
+    name: str
+
+
+# ---------------------------------------------------------------------------------------------------------------- users
+
+
+class TokenCreate(Body):
+    """``POST /tokens``: log in."""
+
+    username: Annotated[str, StringConstraints(max_length=limits.USERNAME_LENGTH)]
+    password: Annotated[str, StringConstraints(max_length=limits.PASSWORD_LENGTH)]
+
+
+class UserView(View):
+    """An account. ``party_id`` is the personal party that owns what the user makes."""
+
+    id: int
+    username: str
+    email: str | None = None
+    is_admin: bool
+    is_active: bool
+    party_id: int
+    created_at: datetime
+
+
+class TokenView(View):
+    """The answer to a login. The token is shown once and stored hashed."""
+
+    token: str
+    expires_at: datetime
+    user: UserView
+
+
+class UserCreate(Body):
+    """``POST /users`` (admin)."""
+
+    username: Username
+    password: Annotated[
+        str, StringConstraints(min_length=limits.PASSWORD_MIN_LENGTH, max_length=limits.PASSWORD_LENGTH)
+    ]
+    email: Annotated[str, StringConstraints(max_length=limits.EMAIL_LENGTH, pattern=r"^[^@\s]+@[^@\s]+$")] | None = None
+    is_admin: bool = False
+
+
+class UserUpdate(Body):
+    """``PATCH /users/{id}`` (admin)."""
+
+    is_active: bool
+
+
+class PasswordChange(Body):
+    """``POST /me/password``; all other tokens of the account end."""
+
+    current: Annotated[str, StringConstraints(max_length=limits.PASSWORD_LENGTH)]
+    new: Annotated[str, StringConstraints(min_length=limits.PASSWORD_MIN_LENGTH, max_length=limits.PASSWORD_LENGTH)]
+
+
+# ---------------------------------------------------------------------------------------------------------------- files
+
+
+class FileRef(Body):
+    """The only way the system names a remote file. A url is ``https://...``, ``http://`` (loopback) or ``asset:ID`` of this server."""
+
+    digest: Sha256
+    size: Annotated[int, Field(ge=0, le=limits.ASSET_BYTES)]
+    urls: Annotated[tuple[FileURL, ...], Field(max_length=limits.URLS_PER_FILE)] = ()
+
+
+class AssetView(View):
+    """A file the server hosts. Content: ``GET /assets/{id}/content``."""
+
+    id: int
+    name: str
+    digest: str
+    size: int
+    owner: PartyRef
+    created_at: datetime
+
+
+# -------------------------------------------------------------------------------------------------------------- mlcubes
+
+FileName = Literal["manifest", "parameters", "additional", "image", "project"]
+FormName = Literal["oci", "sif", "python"]
+
+
+class MLCubeCreate(Body):
+    """``POST /mlcubes``.
+
+    ``manifest_text`` is the manifest itself: the server checks it against ``files["manifest"].digest`` and finds the kind from it, for
+    it never opens a URL that a client gave. ``forms`` maps a form to its digests, e.g. ``{"python": {"project": ...}}`` or ``{"oci": {"image": ...}}``.
+    """
+
+    name: Name
+    manifest_text: Annotated[str, StringConstraints(max_length=limits.MANIFEST_BYTES)]
+    files: Annotated[dict[FileName, FileRef], Field(max_length=limits.FILES_PER_MLCUBE)]
+    forms: dict[FormName, dict[Annotated[str, StringConstraints(max_length=32)], Sha256]]
+    state: State = State.OPERATION
+    user_metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class MLCubeUpdate(Body):
+    """``PATCH /mlcubes/{id}`` with ``If-Match``."""
+
+    name: Name | None = None
+    state: State | None = None
+    is_valid: bool | None = None
+    user_metadata: dict[str, Any] | None = None
+
+
+class MLCubeView(View):
+    """A registered container."""
+
+    id: int
+    name: str
+    kind: Kind
+    state: State
+    is_valid: bool
+    files: dict[str, FileRef]
+    forms: dict[str, dict[str, str]]
+    manifest_text: str | None = None  # in the detail, not in lists
+    user_metadata: dict[str, Any] = Field(default_factory=dict)
+    owner: PartyRef
+    version: int
+    created_at: datetime
+    modified_at: datetime
+
+
+# ----------------------------------------------------------------------------------------------------------- benchmarks
+
+
+class TestedCube(Body):
+    """Exactly what ran in a compatibility test: digests of the files and of the form."""
+
+    mlcube: Id | None = None
+    files: dict[FileName, Sha256]
+    form: FormName
+    form_digests: dict[
+        Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=200)]
+    ]
+
+
+class TestedStep(Body):
+    """One step of a compatibility test."""
+
+    task: Annotated[str, StringConstraints(max_length=64)]
+    key: Sha256
+    seconds: float
+    cached: bool
+
+
+class CompatibilityReport(Body):
+    """What a compatibility test ran and found. Kept at the site, and frozen with a benchmark."""
+
+    version: Literal[1] = 1
+    client_version: Annotated[str, StringConstraints(max_length=32)]
+    engine: Annotated[str, StringConstraints(max_length=32)]
+    architecture: Annotated[str, StringConstraints(max_length=32)]
+    policy: dict[str, Any]
+    demo_digest: Sha256 | None = None
+    prepared_identity: Sha256
+    preparator: TestedCube
+    model: TestedCube
+    evaluator: TestedCube
+    steps: Annotated[tuple[TestedStep, ...], Field(max_length=16)]
+    statistics: dict[str, Any] = Field(default_factory=dict)
+    metrics: dict[str, Any]
+    started_at: datetime
+    finished_at: datetime
+
+
+class BenchmarkCreate(Body):
+    """``POST /benchmarks``: always PENDING; an admin decides."""
+
+    name: Name
+    description: Description = ""
+    docs_url: WebURL = ""
+    demo: FileRef
+    preparator: Id
+    reference_model: Id
+    evaluator: Id
+    report: CompatibilityReport
+    metrics_contract: dict[str, Any]
+    state: State = State.OPERATION
+    user_metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class BenchmarkUpdate(Body):
+    """``PATCH /benchmarks/{id}`` with ``If-Match``."""
+
+    name: Name | None = None
+    description: Description | None = None
+    docs_url: WebURL | None = None
+    state: State | None = None
+    is_valid: bool | None = None
+    is_active: bool | None = None
+    user_metadata: dict[str, Any] | None = None
+
+
+class Decision(Body):
+    """``POST /benchmarks/{id}/decision`` (admin, not the owner)."""
+
+    approval: Approval
+    reason: Description = ""
+
+
+class BenchmarkView(View):
+    """A benchmark. ``report`` and ``metrics_contract`` are in the detail, not in lists."""
+
+    id: int
+    name: str
+    description: str
+    docs_url: str
+    state: State
+    approval: Approval
+    approval_reason: str = ""
+    is_valid: bool
+    is_active: bool
+    demo: FileRef
+    prepared_identity: str
+    preparator: int
+    reference_model: int
+    evaluator: int
+    report: CompatibilityReport | None = None
+    metrics_contract: dict[str, Any] | None = None
+    user_metadata: dict[str, Any] = Field(default_factory=dict)
+    owner: PartyRef
+    version: int
+    created_at: datetime
+    modified_at: datetime
+    decided_at: datetime | None = None
+
+
+# ---------------------------------------------------------------------------------------------------------------- audit
+
+
+class AuditEventView(View):
+    """One change. ``data`` holds ids, never secrets or personal values."""
+
+    id: int
+    at: datetime
+    actor_id: int | None
+    action: str
+    target: str
+    data: dict[str, Any]
+
+
+# ---------------------------------------------------------------------------------------------------------------- pages
+
+
+Item = TypeVar("Item")
+
+
+class Page(View, Generic[Item]):
+    """One page of a listing in ascending id order; ``next`` is the cursor for ``?after=``, None on the last page."""
+
+    items: tuple[Item, ...]
+    next: str | None = None

@@ -1,0 +1,1 @@
+"""What this site remembers: facts in SQLite, content-addressed files, sealed steps, leases and pending submissions."""
