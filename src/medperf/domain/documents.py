@@ -110,14 +110,14 @@ def _scan_yaml(text: str) -> None:
 
     depth = nodes = 0
     for event in yaml.parse(text, Loader=_loader_base()):
-        mark = event.start_mark
+        line = event.start_mark.line + 1 if event.start_mark is not None else 0
         if isinstance(event, yaml.AliasEvent):
-            raise yaml.YAMLError(f"aliases (*name) are not allowed (line {mark.line + 1})")
+            raise yaml.YAMLError(f"aliases (*name) are not allowed (line {line})")
         if isinstance(event, yaml.NodeEvent):
             nodes += 1
             tag = getattr(event, "tag", None)
             if tag is not None and tag != "!":
-                raise yaml.YAMLError(f"tags ({tag}) are not allowed (line {mark.line + 1})")
+                raise yaml.YAMLError(f"tags ({tag}) are not allowed (line {line})")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -142,7 +142,7 @@ def _strict_loader() -> Any:
 
     base = _loader_base()
 
-    class StrictLoader(base):  # type: ignore[misc] # the base is chosen at run time
+    class StrictLoader(base):  # type: ignore[misc,valid-type] # the base is chosen at run time
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             seen: set[Any] = set()
             for key_node, _ in node.value:

@@ -112,7 +112,7 @@ def _parse_mlcube(document: dict[str, Any], label: str) -> Manifest:
     docker = _mapping(document, "docker", label)
     singularity = _mapping(document, "singularity", label)
     python = _mapping(document, "python", label)
-    if not (docker or singularity or python):
+    if all(document.get(section) is None for section in ("docker", "singularity", "python")):
         raise _bad(
             f"{label} has none of the sections docker, singularity and python.",
             "Say what is run: an image, or a python project.",
@@ -125,9 +125,11 @@ def _parse_mlcube(document: dict[str, Any], label: str) -> Manifest:
         format="mlcube",
         name=_string(document, "name", label, default="mlcube"),
         tasks=tasks,
-        docker_image=_image(docker, f"{label}: docker"),
-        singularity_image=_image(singularity, f"{label}: singularity"),
-        python=_python(python, label) if python else None,
+        docker_image=_image(docker, f"{label}: docker") if document.get("docker") is not None else None,
+        singularity_image=_image(singularity, f"{label}: singularity")
+        if document.get("singularity") is not None
+        else None,
+        python=_python(python, label) if document.get("python") is not None else None,
         accelerators=accelerators,
         unknown=tuple(sorted(set(document) - _MLCUBE_KEYS)),
     )
@@ -167,7 +169,7 @@ def _mlcube_parameter(name: str, value: Any, where: str, *, output: bool) -> Par
         value = {}
     if not isinstance(value, dict):
         raise _bad(f"{where} is neither a path nor a mapping.", "Use '{type: directory, default: data}'.")
-    kind = value.get("type")
+    kind: PathType | None = value.get("type")
     if kind not in (None, "file", "directory"):
         raise _bad(f"{where}: type must be 'file' or 'directory', not {kind!r}.", "")
     default = value.get("default")
@@ -386,6 +388,22 @@ def _check_task(kind: Kind, task: Task, rule: _TaskRule) -> None:
                 )
 
 
+def parameters_default(manifest: Manifest) -> str | None:
+    """Where the tasks expect their parameters file, relative to the workspace folder; None if no task declares one.
+
+    Raises:
+        InvalidInput: two tasks expect it at two places.
+    """
+    declared = [entry for task in manifest.tasks.values() for entry in task.inputs if entry.name == "parameters_file"]
+    found = {entry.default or "parameters.yaml" for entry in declared}
+    if len(found) > 1:
+        raise _bad(
+            f"The tasks expect parameters_file at different places: {_names(sorted(found))}.",
+            "Use one default for all tasks.",
+        )
+    return found.pop() if found else None
+
+
 # -------------------------------------------------------------------------------------------------------------- helpers
 
 
@@ -434,9 +452,7 @@ def _string(document: Mapping[str, Any], key: str, label: str, *, default: str |
     return value
 
 
-def _image(section: Mapping[str, Any], label: str) -> str | None:
-    if not section:
-        return None
+def _image(section: Mapping[str, Any], label: str) -> str:
     image = section.get("image")
     if not isinstance(image, str) or not _IMAGE.fullmatch(image) or ".." in image:
         raise _bad(

@@ -1,0 +1,66 @@
+"""Server addresses as text: the name a folder gets from one, and whether it means this machine. No look-ups."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import SplitResult, urlsplit
+
+from medperf.domain.errors import InvalidInput
+
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+
+
+def split_url(url: str) -> SplitResult:
+    """Parse an ``http(s)://`` URL.
+
+    Raises:
+        InvalidInput: another scheme, no host, a bad port, or a user name and password in it.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        valid = parts.scheme in _DEFAULT_PORTS and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        valid = False
+    if not valid or any(ord(letter) <= 32 for letter in url.strip()):
+        raise InvalidInput(
+            "bad_url",
+            f"{url[:200]!r} is no http(s) URL.",
+            "Write it like https://localhost:8000 or https://example.org/file.tar.gz.",
+        )
+    if parts.username is not None or parts.password is not None:
+        raise InvalidInput(
+            "url_credentials",
+            "A user name or password in a URL would be stored and shown.",
+            "Leave them out of the URL.",
+        )
+    return parts
+
+
+def host_port(url: str) -> str:
+    """Name of a server's folder and files.
+
+    >>> host_port("https://localhost:8000"), host_port("https://api.example.org")
+    ('localhost_8000', 'api_example_org')
+
+    Raises:
+        InvalidInput: ``url`` is no http(s) URL.
+    """
+    parts = split_url(url)
+    name = str(parts.hostname)
+    if parts.port is not None and parts.port != _DEFAULT_PORTS[parts.scheme]:
+        name += f"_{parts.port}"
+    if parts.path.strip("/"):
+        name += "_" + parts.path.strip("/")
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` literally names this machine: ``localhost``, ``127.x.x.x`` or ``::1``."""
+    host = host.rstrip(".").lower().strip("[]")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
