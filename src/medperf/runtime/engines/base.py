@@ -62,7 +62,7 @@ class TaskRun:
     task: str
     mounts: tuple[Mount, ...]
     log: Path  # the container's own output goes here, capped
-    policy: ConfinementPolicy = ConfinementPolicy()
+    policy: ConfinementPolicy = field(default_factory=ConfinementPolicy)
     environment: Mapping[str, str] = field(default_factory=dict)
 
 

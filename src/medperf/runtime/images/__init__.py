@@ -1,0 +1,1 @@
+"""What a container runs on: interpreters and wheels for the sandbox."""

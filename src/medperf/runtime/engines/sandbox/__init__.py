@@ -1,0 +1,1 @@
+"""The embedded engine: Python projects with hash-locked wheels, run under bubblewrap."""

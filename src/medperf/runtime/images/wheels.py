@@ -1,0 +1,422 @@
+# ruff: noqa: PTH101, PTH118, S103 - descriptors, plain path texts and folders of the sandbox
+"""Environments from hash-locked requirements: wheels only, downloaded as data, unpacked without running anything.
+
+::
+
+    <cache>/wheels/<sha256>/<file name>.whl      what was downloaded, verified against the lock
+    <cache>/locks/<key>.json                     which wheels a lock means for an interpreter
+    <cache>/environments/<digest>/site-packages  the wheels unpacked, sealed by seal.json
+
+Everything is written beside its place and renamed into it: two processes may do the same at once, and what was killed
+midway is never believed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medperf.domain.digests import Digest
+from medperf.domain.errors import InvalidInput, MedPerfError
+from medperf.domain.events import Emit, StepFinished, StepStarted, ignore
+from medperf.runtime.images.interpreters import Interpreter
+from medperf.runtime.images.requirements import Locked, parse_requirements
+from medperf.runtime.images.unpack import unpack_wheel
+from medperf.runtime.trees import remove
+
+_VERSION = 1
+_DOWNLOAD_SECONDS = 3600
+Compiler = Callable[[Path, Interpreter], None]
+"""(site-packages, interpreter): add bytecode to a fresh environment, confined."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Unpacked wheels, read-only by agreement. ``digest`` names the set (wheels and what they were chosen for), not the place."""
+
+    digest: Digest
+    site: Path
+    wheels: tuple[str, ...]  # file names
+
+
+class Wheels:
+    """Environments below one cache folder.
+
+    Args:
+        cache: made when first needed.
+        wheelhouse: take wheels from this folder and ask no index.
+        python: the Python with pip that downloads; by default our own.
+    """
+
+    def __init__(self, *, cache: Path, wheelhouse: Path | None = None, python: str | None = None) -> None:
+        self._cache = cache
+        self._wheelhouse = wheelhouse
+        self._python = python or sys.executable
+
+    def ensure(
+        self, requirements: Path, interpreter: Interpreter, *, compiler: Compiler | None = None, emit: Emit = ignore
+    ) -> Environment:
+        """The environment of a lock. Present: one small file is read and every folder looked at; `verify` looks at every file.
+
+        Raises:
+            InvalidInput: the lock is not one, or a wheel is damaged.
+            MedPerfError: a wheel cannot be had.
+        """
+        try:
+            data = requirements.read_bytes()
+        except OSError as error:
+            raise InvalidInput(
+                "no_requirements",
+                f"The requirements cannot be read: {requirements} ({error.strerror}).",
+                "Check the 'python:' section.",
+            ) from error
+        key = hashlib.sha256(b"\0".join([str(_VERSION).encode(), interpreter.compatibility.encode(), data])).hexdigest()
+        record = self._cache / "locks" / f"{key}.json"
+        chosen = _read_json(record)
+        if chosen is not None:
+            environment = self._existing(chosen)
+            if environment is not None:
+                return environment
+        wheels = self._cached(chosen) if chosen is not None else None
+        if wheels is None:
+            locked = parse_requirements(data, environment=_markers(interpreter), label=requirements.name)
+            wheels = self._download(locked, interpreter, emit) if locked else []
+            chosen = {
+                "version": _VERSION,
+                "interpreter": interpreter.compatibility,
+                "wheels": [[path.parent.name, path.name] for path in wheels],
+            }
+            _write_json(record, chosen)
+        return self._build(chosen or {}, wheels, interpreter, compiler, emit)
+
+    # ------------------------------------------------------------------------------------------------ environments
+
+    def _existing(self, chosen: dict[str, Any]) -> Environment | None:
+        environment = self._named(chosen)
+        seal = _read_json(environment.site.parent / "seal.json")
+        if seal is None or seal.get("version") != _VERSION or not isinstance(seal.get("folders"), list):
+            return None
+        return environment if seal.get("folders_stamp") == _folders_stamp(environment.site, seal["folders"]) else None
+
+    def verify(self, environment: Environment) -> bool:
+        """Whether every file is the one that was unpacked (size and times); what is not is dropped, to be unpacked anew."""
+        seal = environment.site.parent / "seal.json"
+        found = _read_json(seal)
+        if found is not None and found.get("tree") == _fingerprint(environment.site):
+            return True
+        seal.unlink(missing_ok=True)
+        return False
+
+    def _named(self, chosen: dict[str, Any]) -> Environment:
+        digest = Digest.of_document(
+            {"version": _VERSION, "interpreter": chosen["interpreter"], "wheels": sorted(chosen["wheels"])}
+        )
+        site = self._cache / "environments" / digest.hex / "site-packages"
+        return Environment(digest=digest, site=site, wheels=tuple(name for _, name in chosen["wheels"]))
+
+    def _build(
+        self,
+        chosen: dict[str, Any],
+        wheels: list[Path],
+        interpreter: Interpreter,
+        compiler: Compiler | None,
+        emit: Emit,
+    ) -> Environment:
+        environment = self._named(chosen)
+        final = environment.site.parent
+        begin = time.monotonic()
+        text = f"Unpacking {len(wheels)} packages"
+        emit(StepStarted(text))
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(final.parent)
+        with _building(final.parent) as folder:
+            site = folder / "site-packages"
+            site.mkdir()
+            for wheel in sorted(wheels, key=lambda path: path.name):
+                unpack_wheel(wheel, site)
+            if compiler is not None and wheels:
+                compiler(site, interpreter)
+            _make_readable(folder)
+            folders = sorted(os.path.relpath(base, site) for base, _, _ in os.walk(site) if base != os.fspath(site))
+            stamps = {"tree": _fingerprint(site), "folders": folders, "folders_stamp": _folders_stamp(site, folders)}
+            _write_json(folder / "seal.json", {**chosen, **stamps})
+            self._put(folder, final, chosen)
+        emit(StepFinished(text, time.monotonic() - begin))
+        return environment
+
+    def _put(self, folder: Path, final: Path, chosen: dict[str, Any]) -> None:
+        """Rename into place. Somebody else may have been faster; what is there but broken makes way."""
+        for _ in range(10):
+            try:
+                folder.rename(final)
+            except OSError:
+                if self._existing(chosen) is not None:
+                    return
+                aside = Path(tempfile.mkdtemp(prefix=".old-", dir=final.parent))
+                with contextlib.suppress(FileNotFoundError):
+                    final.rename(aside / "environment")
+                remove(aside)
+                continue
+            return
+        raise MedPerfError(
+            "busy_cache", f"The environment {final} cannot be put in place.", "Run the same command again."
+        )
+
+    # -------------------------------------------------------------------------------------------------------- wheels
+
+    def _cached(self, chosen: dict[str, Any]) -> list[Path] | None:
+        """The wheels of a lock from the cache, if all are there and whole."""
+        paths = [self._cache / "wheels" / digest / name for digest, name in chosen["wheels"]]
+        return paths if all(_has_digest(path, path.parent.name) for path in paths) else None
+
+    def _download(self, locked: tuple[Locked, ...], interpreter: Interpreter, emit: Emit) -> list[Path]:
+        begin = time.monotonic()
+        text = f"Fetching {len(locked)} packages for {interpreter.name}"
+        emit(StepStarted(text))
+        self._cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=self._cache) as name:
+            target = Path(name, "wheels")
+            known = Path(name, "known")
+            target.mkdir()
+            self._link_known(locked, known)
+            lines = [
+                f"{one.name}=={one.version} {' '.join(f'--hash=sha256:{digest}' for digest in sorted(one.hashes))}\n"
+                for one in locked
+            ]
+            requirements = Path(name, "requirements.txt")
+            requirements.write_text("".join(lines))
+            self._pip(requirements, target, known, interpreter)
+            found = [self._keep(path, locked) for path in sorted(target.iterdir())]
+        if len(found) != len(locked):
+            raise MedPerfError(
+                "wheels_missing",
+                f"{len(locked)} packages were asked for and {len(found)} came.",
+                "Run the same command again.",
+            )
+        emit(StepFinished(text, time.monotonic() - begin))
+        return found
+
+    def _pip(self, requirements: Path, target: Path, known: Path, interpreter: Interpreter) -> None:
+        """Let pip fetch: its configuration, proxies and credentials are the person's. With wheels only it runs nothing of a package."""
+        command = [self._python, "-m", "pip"]
+        if os.path.realpath(self._python) != interpreter.executable:
+            command += ["--python", interpreter.executable]  # pip picks what fits that one
+        command += [
+            "download",
+            "--quiet",
+            "--no-input",
+            "--disable-pip-version-check",
+            "--no-cache-dir",
+            "--progress-bar",
+            "off",
+        ]
+        command += [
+            "--only-binary=:all:",
+            "--no-deps",
+            "--require-hashes",
+            "--dest",
+            str(target),
+            "--requirement",
+            str(requirements),
+        ]
+        command += ["--find-links", str(known)]
+        if self._wheelhouse is not None:
+            command += ["--no-index", "--find-links", str(self._wheelhouse)]
+        try:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                timeout=_DOWNLOAD_SECONDS,
+                stdin=subprocess.DEVNULL,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise MedPerfError(
+                "download_slow",
+                f"Fetching packages took longer than {_DOWNLOAD_SECONDS} seconds.",
+                "Try again, or set MEDPERF_WHEELHOUSE.",
+            ) from error
+        if done.returncode != 0:
+            raise self._explain(done.stderr + done.stdout, interpreter)
+
+    def _explain(self, output: str, interpreter: Interpreter) -> MedPerfError:
+        lines = [line.removeprefix("ERROR: ").strip() for line in output.splitlines() if line.startswith("ERROR:")]
+        reason = " ".join(lines)[:600] or output.strip()[-600:] or "pip gave no reason"
+        if "No matching distribution" in output or "Could not find a version" in output:
+            source = f"the wheelhouse {self._wheelhouse}" if self._wheelhouse else "the package index"
+            return MedPerfError(
+                "wheels_missing",
+                f"{source} has no fitting wheel for {interpreter.name} on {interpreter.machine}: {reason}",
+                "Only wheels are used, nothing is built. Check the index (pip config list), or put the wheel in the folder that MEDPERF_WHEELHOUSE names.",
+            )
+        if "HASH" in output.upper():
+            return InvalidInput(
+                "wheel_hash",
+                f"A package differs from the lock: {reason}",
+                "Do not go on: the index or the lock was changed. Lock again if you trust the index.",
+            )
+        return MedPerfError(
+            "download_failed",
+            f"The packages could not be fetched: {reason}",
+            "Check the network and pip's configuration (pip config list), or set MEDPERF_WHEELHOUSE.",
+        )
+
+    def _link_known(self, locked: tuple[Locked, ...], folder: Path) -> None:
+        """Offer pip the wheels that are here already and whole."""
+        folder.mkdir()
+        for one in locked:
+            for digest in one.hashes:
+                kept = self._cache / "wheels" / digest
+                if kept.is_dir():
+                    for path in kept.glob("*.whl"):
+                        if not _has_digest(path, digest):
+                            path.unlink()
+                            continue
+                        with contextlib.suppress(FileExistsError):
+                            (folder / path.name).symlink_to(path)
+
+    def _keep(self, path: Path, locked: tuple[Locked, ...]) -> Path:
+        """Move a downloaded wheel to the cache, after checking it against the lock ourselves."""
+        from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            name = parse_wheel_filename(path.name)[0]
+        except InvalidWheelFilename as error:
+            raise InvalidInput(
+                "bad_wheel", f"{path.name} is no wheel.", "Only wheels are used; nothing is built."
+            ) from error
+        if not any(one.name == name and digest in one.hashes for one in locked):
+            raise InvalidInput(
+                "wheel_hash",
+                f"{path.name} has the sha256 {digest}, which the lock does not name.",
+                "Do not go on: the index or the lock was changed.",
+            )
+        folder = self._cache / "wheels" / digest
+        folder.mkdir(parents=True, exist_ok=True)
+        path.replace(folder / path.name)
+        return folder / path.name
+
+
+def _markers(interpreter: Interpreter) -> dict[str, str]:
+    """PEP 508 variables of the interpreter, which runs on this machine."""
+    from packaging.markers import default_environment
+
+    full = ".".join(map(str, interpreter.version))
+    own = {key: str(value) for key, value in default_environment().items()}
+    return {
+        **own,
+        "python_version": interpreter.short,
+        "python_full_version": full,
+        "implementation_name": interpreter.implementation,
+        "implementation_version": full,
+        "platform_python_implementation": "CPython",
+    }
+
+
+def _fingerprint(site: Path) -> str:
+    """Digest of name, size, mtime and ctime of everything below: changes whenever anything does, without reading a file."""
+    found: list[str | int] = []
+    stack = [os.fspath(site)]
+    cut = len(stack[0])
+    try:
+        while stack:
+            folder = stack.pop()
+            with os.scandir(folder) as entries:
+                for entry in sorted(entries, key=lambda one: one.name):
+                    info = entry.stat(follow_symlinks=False)
+                    found += (entry.path[cut:], info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+                    if entry.is_dir(follow_symlinks=False):
+                        stack.append(entry.path)
+    except OSError:
+        return "missing"
+    return hashlib.sha256(repr(found).encode()).hexdigest()
+
+
+def _folders_stamp(site: Path, folders: list[str]) -> str:
+    """Digest of the times of these folders: changes whenever a file is added, removed or replaced."""
+    try:
+        found = [
+            (info.st_mtime_ns, info.st_ctime_ns) for info in (os.lstat(os.path.join(site, name)) for name in folders)
+        ]
+        found.append((os.lstat(site).st_mtime_ns, 0))  # its own ctime changed when it was renamed into place
+    except OSError:
+        return "missing"
+    return hashlib.sha256(repr(found).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def _building(parent: Path) -> Iterator[Path]:
+    """A folder to build in, locked while we live so that nobody sweeps it, gone afterwards unless it was renamed."""
+    folder = Path(tempfile.mkdtemp(prefix=".building-", dir=parent))
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        remove(folder)
+        os.close(descriptor)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what killed processes left behind."""
+    for folder in [*parent.glob(".building-*"), *parent.glob(".old-*")]:
+        with contextlib.suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Between making a folder and locking it there is an instant; a folder that young is left alone.
+                if time.time() - os.fstat(descriptor).st_mtime > 60:
+                    remove(folder)
+            finally:
+                os.close(descriptor)
+
+
+def _make_readable(folder: Path) -> None:
+    """The user a root caller's tasks run as must be able to read it."""
+    os.chmod(folder, 0o755)
+    for base, folders, files in os.walk(folder):
+        for name in folders:
+            os.chmod(os.path.join(base, name), 0o755)
+        for name in files:
+            path = os.path.join(base, name)
+            os.chmod(path, 0o755 if os.lstat(path).st_mode & 0o100 else 0o644)
+
+
+def _has_digest(path: Path, digest: str) -> bool:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == digest
+    except OSError:
+        return False
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and "wheels" in found else None
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=".", dir=path.parent)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(name).replace(path)

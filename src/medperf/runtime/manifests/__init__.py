@@ -1,0 +1,1 @@
+"""MLCubes on this machine: manifests and the files they name."""

@@ -1,0 +1,181 @@
+"""Archives: deterministic packing, safe unpacking."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from medperf.domain.errors import InvalidInput
+from medperf.domain.events import Event, Progress
+from medperf.runtime.archives import ArchiveLimits, pack_folder, unpack
+
+
+def make_folder(folder: Path) -> Path:
+    (folder / "sub" / "empty").mkdir(parents=True)
+    (folder / "b.txt").write_text("b")
+    (folder / "sub" / "a b=ü.txt").write_text("a")
+    (folder / "tool.sh").write_text("#!/bin/sh\n")
+    (folder / "tool.sh").chmod(0o755)
+    return folder
+
+
+def member(
+    name: str, content: bytes = b"x", kind: bytes = tarfile.REGTYPE, link: str = ""
+) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    info.linkname = link
+    info.size = len(content) if kind == tarfile.REGTYPE else 0
+    return info, content
+
+
+def write(path: Path, *members: tuple[tarfile.TarInfo, bytes], mode: str = "w:gz") -> Path:
+    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+        for info, content in members:
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def test_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
+    first, second = make_folder(tmp_path / "one"), make_folder(tmp_path / "two")
+    os.utime(second / "b.txt", (1, 1))
+    (second / "b.txt").chmod(0o600)
+    (second / "__pycache__").mkdir()
+    (second / "__pycache__" / "x.pyc").write_text("junk")
+    (second / "._b.txt").write_text("junk")
+    (second / ".DS_Store").write_text("junk")
+    assert pack_folder(first, tmp_path / "1.tar.gz") == pack_folder(second, tmp_path / "2.tar.gz")
+    assert (tmp_path / "1.tar.gz").read_bytes() == (tmp_path / "2.tar.gz").read_bytes()
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    source = make_folder(tmp_path / "source")
+    digest, size = pack_folder(source, tmp_path / "p.tar.gz")
+    unpack(tmp_path / "p.tar.gz", tmp_path / "out")
+    assert (tmp_path / "out" / "sub" / "a b=ü.txt").read_text() == "a"
+    assert (tmp_path / "out" / "sub" / "empty").is_dir()
+    assert (tmp_path / "out" / "tool.sh").stat().st_mode & 0o100
+    assert pack_folder(tmp_path / "out", tmp_path / "again.tar.gz") == (digest, size)
+
+
+def test_packing_refuses_links_and_leaves_nothing(tmp_path: Path) -> None:
+    source = make_folder(tmp_path / "source")
+    (source / "link").symlink_to("/etc/passwd")
+    with pytest.raises(InvalidInput, match="symbolic link"):
+        pack_folder(source, tmp_path / "p.tar.gz")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_kinds_are_told_by_content(tmp_path: Path, mode: str) -> None:
+    archive = write(tmp_path / "strange.bin", member("./a/b.txt"), mode=mode)
+    unpack(archive, tmp_path / "out")
+    assert (tmp_path / "out" / "a" / "b.txt").read_text() == "x"
+
+
+def test_what_macos_adds_is_dropped(tmp_path: Path) -> None:
+    archive = write(
+        tmp_path / "a.tgz", member("._a"), member("a"), member("__MACOSX/x"), member("d/._y"), member(".DS_Store")
+    )
+    unpack(archive, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == ["a"]
+
+
+HOSTILE = {
+    "climbs": [member("../evil")],
+    "climbs-inside": [member("a/../../evil")],
+    "absolute": [member("/etc/evil")],
+    "drive": [member("C:/evil")],
+    "backslash": [member("..\\evil")],
+    "symlink": [member("link", kind=tarfile.SYMTYPE, link="/etc")],
+    "hard-link": [member("a"), member("link", kind=tarfile.LNKTYPE, link="a")],
+    "pipe": [member("pipe", kind=tarfile.FIFOTYPE)],
+    "device": [member("null", kind=tarfile.CHRTYPE)],
+    "twice": [member("a"), member("a")],
+    "twice-after-normalisation": [member("e\u0301"), member("\u00e9")],
+    "file-then-folder": [member("a"), member("a/b")],
+    "folder-then-file": [member("a", kind=tarfile.DIRTYPE), member("a")],
+    "newline": [member("a\nb")],
+    "long": [member("x" * 2000)],
+}
+
+
+@pytest.mark.parametrize("members", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_archives_leave_nothing(tmp_path: Path, members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
+    archive = write(tmp_path / "a.tar.gz", member("good"), *members)
+    with pytest.raises(InvalidInput) as caught:
+        unpack(archive, tmp_path / "out")
+    assert caught.value.code == "bad_archive"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar.gz"]
+
+
+def test_undecodable_names_are_refused(tmp_path: Path) -> None:
+    content = write(tmp_path / "a.tar", member("AAAA"), mode="w:").read_bytes()
+    header = bytearray(content[:512])
+    header[0:4] = b"\xff\xfe\xff\xfe"
+    header[148:156] = b" " * 8
+    header[148:156] = f"{sum(header):06o}\0 ".encode()
+    (tmp_path / "a.tar").write_bytes(bytes(header) + content[512:])
+    with pytest.raises(InvalidInput):
+        unpack(tmp_path / "a.tar", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("keep", [0, 1, 10, 100, -1, -9, -20])
+def test_truncated_archives(tmp_path: Path, keep: int) -> None:
+    archive = write(tmp_path / "a.tar.gz", member("a", os.urandom(5000)), member("b", os.urandom(5000)))
+    archive.write_bytes(archive.read_bytes()[:keep])
+    with pytest.raises(InvalidInput):
+        unpack(archive, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar.gz"]
+
+
+def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:
+    archive = write(tmp_path / "a.tar.gz", member("a", os.urandom(5000)))
+    content = bytearray(archive.read_bytes())
+    content[2000] ^= 1
+    archive.write_bytes(bytes(content))
+    with pytest.raises(InvalidInput):
+        unpack(archive, tmp_path / "out")
+
+
+@pytest.mark.parametrize("limits", [ArchiveLimits(entries=2), ArchiveLimits(bytes=100)])
+def test_limits(tmp_path: Path, limits: ArchiveLimits) -> None:
+    archive = write(tmp_path / "a.tar.gz", *(member(f"f{number}", b"x" * 60) for number in range(3)))
+    with pytest.raises(InvalidInput, match="more than"):
+        unpack(archive, tmp_path / "out", limits=limits)
+
+
+def test_bombs_are_stopped_early(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "bomb.tar.gz", "wb", compresslevel=9) as file:
+        info = tarfile.TarInfo("zeros")
+        info.size = 200 * 1024**2
+        file.write(info.tobuf())
+        for _ in range(200):
+            file.write(bytes(1024**2))
+        file.write(bytes(10240))
+    with pytest.raises(InvalidInput, match="times its size"):
+        unpack(tmp_path / "bomb.tar.gz", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["bomb.tar.gz"]
+
+
+def test_an_existing_folder_is_never_touched(tmp_path: Path) -> None:
+    archive = write(tmp_path / "a.tar.gz", member("a"))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InvalidInput, match="exists"):
+        unpack(archive, tmp_path / "out")
+
+
+def test_long_work_tells_how_far_it_is(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    for number in range(3):
+        (tmp_path / "source" / f"{number}.bin").write_bytes(os.urandom(1024**2) * 20)
+    events: list[Event] = []
+    pack_folder(tmp_path / "source", tmp_path / "a.tar.gz", emit=events.append)
+    unpack(tmp_path / "a.tar.gz", tmp_path / "out", emit=events.append)
+    assert {event.text for event in events if isinstance(event, Progress)} == {"Packing source", "Unpacking a.tar.gz"}
