@@ -1,0 +1,161 @@
+"""What went wrong between us and a server, in words: network faults and problem documents become errors of the domain."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from medperf.domain.addresses import is_loopback, split_url
+from medperf.domain.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    MedPerfError,
+    NotFound,
+    ServerUnavailable,
+    Unauthenticated,
+)
+
+_START = "Start it with: medperf server start (or name another one with --server, or in the profile)."
+_CLASSES: Mapping[int, type[MedPerfError]] = {
+    401: Unauthenticated,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    410: NotFound,
+    412: Conflict,
+    428: Conflict,
+    429: ServerUnavailable,
+}
+_FIXES = {
+    401: "Log in with: medperf login",
+    403: "Ask the owner or an admin of this server.",
+    429: "Wait a minute and try again.",
+}
+
+
+def wrong_instance(server: str) -> Conflict:
+    """The server is not the one that the login was made for."""
+    return Conflict(
+        "wrong_instance",
+        f"{server} was reset or replaced since you logged in; nothing was changed there.",
+        "Log in again with: medperf login",
+    )
+
+
+def not_medperf(server: str, why: str) -> ServerUnavailable:
+    """Something answers there, but no MedPerf server."""
+    return ServerUnavailable(
+        "not_medperf", f"{server} is no MedPerf server: {why}.", "Check the address: --server URL, or the profile's."
+    )
+
+
+def raise_problem(server: str, status: int, headers: Mapping[str, str], document: Any) -> NoReturn:
+    """Raise what an answer that is no success stands for.
+
+    Raises:
+        MedPerfError: always; code, what and fix are the server's own where it sent a problem document.
+    """
+    if 300 <= status < 400:
+        raise not_medperf(server, f"it answered {status}, a redirection")
+    details: dict[str, Any] = {"status": status}
+    retry_after = headers.get("retry-after", "")
+    if retry_after.isdecimal() and status in (429, 503):
+        details["retry_after"] = min(int(retry_after[:9]), 86_400)
+    if not (
+        isinstance(document, dict) and isinstance(document.get("code"), str) and isinstance(document.get("detail"), str)
+    ):
+        if status < 500 and status != 429:
+            raise not_medperf(server, f"it answered {status} without saying why")
+        what = f"{server} answered {status}."
+        raise ServerUnavailable(
+            "server_unavailable", what, "Try again later, or tell the server's admin.", details=details
+        )
+    code, what = document["code"], document["detail"]
+    if code == "wrong_instance":
+        raise wrong_instance(server)
+    errors = document.get("errors") or []
+    if isinstance(errors, list) and errors:
+        details["errors"] = errors
+        more = "; ".join(
+            f"{entry.get('field')}: {entry.get('message')}" for entry in errors[:5] if isinstance(entry, dict)
+        )
+        if more and not any(str(entry.get("message")) in what for entry in errors if isinstance(entry, dict)):
+            what = f"{what} {more}."
+    kind = ServerUnavailable if status >= 500 else _CLASSES.get(status, InvalidInput)
+    raise kind(code, what, str(document.get("fix") or _FIXES.get(status, "")), details=details)
+
+
+def unreachable(server: str, error: Exception, *, pinned: Path | None) -> MedPerfError:
+    """A transport error as a sentence. ``details["retry"]`` is true where another try may do better.
+
+    Args:
+        error: an ``httpx2.TransportError``.
+        pinned: the certificate that was trusted, None for the system's.
+    """
+    import httpx2
+
+    tls = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
+    if tls is not None:
+        return _tls(server, tls, pinned)
+    fix = (
+        _START
+        if is_loopback(str(split_url(server).hostname))
+        else "Check the address (--server URL, or the profile's) and your network."
+    )
+    if isinstance(error, httpx2.ConnectTimeout):
+        return ServerUnavailable(
+            "server_unavailable", f"{server} cannot be reached: it does not answer.", fix, details={"retry": False}
+        )
+    if isinstance(error, httpx2.TimeoutException):
+        what = f"{server} took too long to answer."
+        return ServerUnavailable(
+            "server_timeout", what, "Try again; if it stays, look at the server's log.", details={"retry": False}
+        )
+    if isinstance(error, httpx2.ConnectError | httpx2.ProxyError):
+        return ServerUnavailable(
+            "server_unavailable", f"{server} cannot be reached: {_reason(error)}.", fix, details={"retry": True}
+        )
+    if isinstance(error, httpx2.RemoteProtocolError) and "illegal" in str(error).lower():
+        return not_medperf(server, "it does not answer in HTTP (is it an https:// address?)")
+    what = f"{server} broke the connection before its answer was whole."
+    if server.startswith("http://"):
+        what += " (Is it an https:// address?)"
+    return ServerUnavailable(
+        "connection_lost", what, "Try again; if it stays, look at the server's log.", details={"retry": True}
+    )
+
+
+def _tls(server: str, error: ssl.SSLError, pinned: Path | None) -> ServerUnavailable:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        trusted = f"the certificate {pinned}" if pinned else "this system's certificates"
+        return ServerUnavailable(
+            "certificate_untrusted",
+            f"The certificate of {server} is not accepted by {trusted}: {error.verify_message}.",
+            "Give the server's own certificate with --certificate PATH (cert.crt in its data folder), or ask its admin for it.",
+        )
+    if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
+        return not_medperf(server, "it does not speak TLS (is it an http:// address?)")
+    return ServerUnavailable(
+        "tls_failed",
+        f"No secure connection to {server}: {error.reason or error}.",
+        "Check the address and the server's log.",
+    )
+
+
+def _reason(error: Exception) -> str:
+    number = next((cause for cause in _causes(error) if isinstance(cause, OSError) and cause.strerror), None)
+    return (
+        str(number.strerror).lower()
+        if number is not None and isinstance(number, ConnectionError)
+        else (str(error) or "no connection")
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__

@@ -1,0 +1,299 @@
+"""One server's HTTP: timeouts, the pinned certificate, the instance it must be, retries, and its problems as our errors.
+
+httpx2 is imported by the first request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from medperf.client.faults import not_medperf, raise_problem, unreachable, wrong_instance
+from medperf.domain.addresses import is_loopback, split_url
+from medperf.domain.errors import InvalidInput, ServerUnavailable
+from medperf.wire.headers import API_PREFIX, IDEMPOTENCY, INSTANCE
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from medperf.client.network import Clock, Timeouts
+
+TRIES = 3
+BACKOFF_SECONDS = 0.1
+RETRY_AFTER_SECONDS = 10.0
+ANSWER_BYTES = 64 * 1024**2
+
+Content = Callable[[], Iterator[bytes]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A 2xx answer, read whole. ``document`` is its JSON, None for 204."""
+
+    status: int
+    headers: Mapping[str, str]
+    document: Any
+
+
+class Transport:
+    """Requests to one server.
+
+    Args:
+        base_url: e.g. ``https://localhost:8000``.
+        token: bearer token; never sent over plain http beyond this machine.
+        instance_id: the server must be this instance; None: any.
+        verify: PEM file to trust exclusively; None: the system's authorities.
+        timeouts: None: the defaults of `medperf.client.network.Timeouts`.
+        transport: an httpx2 transport to use instead of the network (an in-process server).
+        sleep: how to wait between tries.
+
+    Raises:
+        InvalidInput: a bad URL, or http beyond this machine.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: str | None = None,
+        instance_id: str | None = None,
+        verify: Path | None = None,
+        timeouts: Timeouts | None = None,
+        transport: httpx2.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        parts = split_url(base_url)
+        if parts.scheme == "http" and not is_loopback(str(parts.hostname)):
+            raise InvalidInput(
+                "insecure_server", f"{base_url} would send your login unencrypted.", "Use an https:// address."
+            )
+        self.base_url = base_url.rstrip("/")
+        self.instance_id = instance_id
+        self._token = token
+        self._verify = verify
+        self._given_timeouts = timeouts
+        self._transport = transport
+        self.sleep = sleep
+        self._opened: tuple[httpx2.Client, Clock, Timeouts] | None = None
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: bytes | None = None,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One JSON request.
+
+        Args:
+            path: below ``/api/v1``, e.g. ``/mlcubes``.
+            params: None values are left out.
+            body: JSON text.
+
+        Raises:
+            MedPerfError: the server's problem, as the class for its status, with its code, what and fix.
+            ServerUnavailable: no answer, or none of a MedPerf server. Codes ``server_unavailable``, ``server_timeout`` and
+                ``connection_lost`` leave open whether the server did what was asked.
+            Conflict: ``wrong_instance``.
+        """
+        sent = dict(headers or {})
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+        if idempotency_key is not None:
+            sent[IDEMPOTENCY] = idempotency_key
+        repeatable = method == "GET" or idempotency_key is not None
+        _, _, timeouts = self._open()
+        for attempt in self._attempts(repeatable):
+            with (
+                attempt,
+                self._exchange(
+                    method, path, params=params, content=body, headers=sent, seconds=timeouts.total
+                ) as response,
+            ):
+                return self._read(response)
+        raise AssertionError("the last attempt returns or raises")
+
+    def upload(
+        self,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        content: Content,
+        headers: Mapping[str, str],
+        idempotency_key: str | None = None,
+    ) -> Answer:
+        """POST a stream. ``content`` is called anew for each try. Raises as `request`."""
+        sent = dict(headers) | ({IDEMPOTENCY: idempotency_key} if idempotency_key else {})
+        for attempt in self._attempts(repeatable=idempotency_key is not None):
+            with (
+                attempt,
+                self._exchange("POST", path, params=params, content=content, headers=sent, seconds=None) as response,
+            ):
+                return self._read(response)
+        raise AssertionError("the last attempt returns or raises")
+
+    @contextlib.contextmanager
+    def stream(
+        self, path: str, *, headers: Mapping[str, str] | None = None, cancel: Any = None
+    ) -> Iterator[httpx2.Response]:
+        """GET something long: a checked 2xx answer whose body is still to be read. One try; errors while reading come out as httpx2's."""
+        with self._exchange("GET", path, headers=dict(headers or {}), seconds=None, cancel=cancel) as response:
+            if response.status_code >= 300:
+                self._read(response)
+            self._check_instance(response)
+            yield response
+
+    def close(self) -> None:
+        """Close connections."""
+        if self._opened is not None:
+            self._opened[0].close()
+            self._opened = None
+
+    # -- one exchange ------------------------------------------------------------------------------------------------
+
+    def _open(self) -> tuple[httpx2.Client, Clock, Timeouts]:
+        if self._opened is None:
+            import httpx2
+
+            from medperf.client.network import AddressRule, Clock, Timeouts, open_client
+
+            timeouts, clock = self._given_timeouts or Timeouts(), Clock()
+            if self._transport is not None:
+                client = httpx2.Client(transport=self._transport, timeout=timeouts.read, trust_env=False)
+            else:
+                client = open_client(
+                    self.base_url, verify=self._verify, timeouts=timeouts, clock=clock, rule=AddressRule()
+                )
+            self._opened = client, clock, timeouts
+        return self._opened
+
+    @contextlib.contextmanager
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        content: bytes | Content | None = None,
+        headers: dict[str, str],
+        seconds: float | None,
+        cancel: Any = None,
+    ) -> Iterator[httpx2.Response]:
+        import httpx2
+
+        client, clock, _ = self._open()
+        headers = {"Accept": "application/json", "User-Agent": _user_agent(), **headers}
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token}"
+        if self.instance_id is not None:
+            headers[INSTANCE] = self.instance_id
+        query = {name: _parameter(value) for name, value in (params or {}).items() if value is not None}
+        request = client.build_request(
+            method,
+            self.base_url + API_PREFIX + path,
+            params=query or None,
+            content=content() if callable(content) else content,
+            headers=headers,
+        )
+        with clock.running(seconds, cancel):
+            try:
+                response = client.send(request, stream=True)
+            except httpx2.TransportError as error:
+                self._unreachable(error)
+            try:
+                yield response
+            finally:
+                response.close()
+
+    def _attempts(self, repeatable: bool) -> Iterator[contextlib.AbstractContextManager[None]]:
+        """Up to `TRIES` contexts; one that lets an exception out ends the loop, one that swallows it starts the next."""
+        for number in range(1, TRIES + 1):
+            yield _Attempt(number, repeatable, self.sleep)
+
+    def _read(self, response: httpx2.Response) -> Answer:
+        """The whole answer, or the error it stands for."""
+        import httpx2
+
+        data = bytearray()
+        try:
+            for chunk in response.iter_bytes():
+                data += chunk
+                if len(data) > ANSWER_BYTES:
+                    raise not_medperf(self.base_url, f"it answered with more than {ANSWER_BYTES:,} bytes")
+        except httpx2.DecodingError as error:
+            raise not_medperf(self.base_url, "its answer cannot be decoded") from error
+        except httpx2.TransportError as error:
+            self._unreachable(error)
+        self._check_instance(response)
+        document = _json(bytes(data), response.headers.get("content-type", ""))
+        if response.status_code >= 300:
+            raise_problem(self.base_url, response.status_code, response.headers, document)
+        if response.status_code != 204 and document is None:
+            raise not_medperf(self.base_url, "it answered with something else than JSON")
+        return Answer(response.status_code, response.headers, document)
+
+    def _check_instance(self, response: httpx2.Response) -> None:
+        instance = response.headers.get(INSTANCE)
+        if instance is None:
+            if response.status_code < 300:
+                raise not_medperf(self.base_url, f"its answer has no {INSTANCE} header")
+        elif self.instance_id is not None and instance != self.instance_id:
+            raise wrong_instance(self.base_url)
+
+    def _unreachable(self, error: httpx2.TransportError) -> NoReturn:
+        raise unreachable(self.base_url, error, pinned=self._verify) from error
+
+
+class _Attempt(contextlib.AbstractContextManager[None]):
+    """One try: swallows an error that is worth another try, after waiting."""
+
+    def __init__(self, number: int, repeatable: bool, sleep: Callable[[float], None]) -> None:
+        self._number = number
+        self._repeatable = repeatable
+        self._sleep = sleep
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, ServerUnavailable) or self._number == TRIES:
+            return False
+        wait = self._wait(error)
+        if wait is None:
+            return False
+        self._sleep(wait)
+        return True
+
+    def _wait(self, error: ServerUnavailable) -> float | None:
+        asked = error.details.get("retry_after")
+        if asked is not None:
+            # 429 refused the request before doing anything; 503 may not have.
+            may = self._repeatable or error.details.get("status") == 429
+            return float(asked) if may and float(asked) <= RETRY_AFTER_SECONDS else None
+        if self._repeatable and error.details.get("retry"):
+            return float(BACKOFF_SECONDS * 3 ** (self._number - 1))
+        return None
+
+
+def _json(data: bytes, content_type: str) -> Any:
+    if "json" not in content_type.lower():
+        return None
+    try:
+        return json.loads(data)
+    except ValueError:
+        return None
+
+
+def _parameter(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _user_agent() -> str:
+    from medperf import __version__
+
+    return f"medperf/{__version__}"

@@ -1,0 +1,176 @@
+"""The file of facts: SQLite with short transactions, safe for several processes and for a kill at any instant."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from medperf.domain.errors import MedPerfError
+from medperf.workspace.files import disk_full, explained, make_private
+from medperf.workspace.mounts import refuse_network
+
+BUSY_SECONDS = 30.0
+
+#: Each entry brings the schema from its index to the next version, in one transaction.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE files (
+            digest TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, inode INTEGER NOT NULL
+        ) WITHOUT ROWID""",
+        "CREATE TABLE steps (key TEXT PRIMARY KEY, task TEXT NOT NULL, facts TEXT NOT NULL, outputs TEXT NOT NULL, sealed_at TEXT NOT NULL)",
+        "CREATE TABLE leases (key TEXT PRIMARY KEY, task TEXT NOT NULL, holder TEXT NOT NULL, taken_at TEXT NOT NULL)",
+        "CREATE TABLE reports (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL, report TEXT NOT NULL)",
+        """CREATE TABLE pending (
+            key TEXT PRIMARY KEY, kind TEXT NOT NULL, instance_id TEXT NOT NULL, body_digest TEXT NOT NULL, body BLOB NOT NULL,
+            created_at TEXT NOT NULL, UNIQUE (instance_id, kind, body_digest)
+        )""",
+    ),
+)
+
+
+class Database:
+    """``facts.db`` in a workspace folder. Made by the first write; reading makes nothing.
+
+    Args:
+        folder: the workspace.
+        prepared: called once, after the first write of this object made or found everything.
+    """
+
+    def __init__(self, folder: Path, *, prepared: Callable[[], None]) -> None:
+        self.path = folder / "facts.db"
+        self._folder = folder
+        self._prepared = prepared
+        self._ready = False
+        self._connection: tuple[int, sqlite3.Connection] | None = None
+        self._lock = threading.RLock()
+
+    def prepare(self) -> None:
+        """Make the folder and the database if they are not there.
+
+        Raises:
+            MedPerfError: network file system, no right to write, or a newer version's workspace.
+        """
+        with self._lock:
+            if self._ready:
+                return
+            refuse_network(self._folder)
+            with explained(self._folder):
+                make_private(self._folder)
+            with self._explained():
+                self._connect()
+            self._ready = True
+        self._prepared()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection | None]:
+        """A connection for SELECTs; None when nothing was ever written here."""
+        if self._connection is None and not self.path.exists():
+            yield None
+            return
+        with self._lock, self._explained():
+            yield self._connect()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One ``BEGIN IMMEDIATE`` transaction: committed at the end, rolled back by an exception."""
+        self.prepare()
+        with self._lock, self._explained():
+            connection = self._connect()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        """Close the connection; the next use opens another."""
+        with self._lock:
+            if self._connection is not None and self._connection[0] == os.getpid():
+                self._connection[1].close()
+            self._connection = None
+
+    def _connect(self) -> sqlite3.Connection:
+        # A connection carried across a fork would corrupt the file; the child opens its own.
+        if self._connection is None or self._connection[0] != os.getpid():
+            # Lock before making: two first writers would otherwise race for the change to WAL, which waits for nobody.
+            with explained(self._folder):
+                descriptor = os.open(self._folder / "facts.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                with explained(self._folder):
+                    os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                self._connection = (os.getpid(), self._open())
+            finally:
+                os.close(descriptor)
+        return self._connection[1]
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        try:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version > len(MIGRATIONS):
+                raise MedPerfError(
+                    "workspace_too_new",
+                    f"The workspace {self._folder} was written by a newer MedPerf (version {version}; this one knows {len(MIGRATIONS)}).",
+                    "Upgrade MedPerf, or set MEDPERF_HOME to another folder.",
+                )
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            if version < len(MIGRATIONS):
+                _migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_FULL:
+                raise disk_full(self._folder) from error
+            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise MedPerfError(
+                    "workspace_busy",
+                    f"Another process has been writing to {self._folder} for more than {BUSY_SECONDS:.0f} seconds.",
+                    "Wait for it, or end it, and run the same command again.",
+                ) from error
+            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise MedPerfError(
+                    "workspace_damaged",
+                    f"{self.path} is damaged: {error}.",
+                    f"Move {self._folder} away; MedPerf makes a new workspace and downloads or computes again what it needs.",
+                ) from error
+            if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM):
+                raise MedPerfError(
+                    "workspace_unwritable",
+                    f"{self.path} cannot be written: {error}.",
+                    "Check the rights and the space there, or move the workspace by setting MEDPERF_HOME.",
+                ) from error
+            raise
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        for statements in MIGRATIONS[version:]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

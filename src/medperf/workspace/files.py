@@ -1,0 +1,157 @@
+"""Small file work that every part of a workspace shares: private folders, temporary names, syncing, a full disk."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from medperf.domain.errors import MedPerfError
+from medperf.workspace.processes import Process
+
+TEMPORARY = "tmp-"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SYNC_EACH = 256
+
+
+def make_private(folder: Path) -> None:
+    """Make ``folder`` (and its parents) for its owner alone."""
+    if folder.is_dir():
+        return
+    make_private(folder.parent)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+
+
+def temporary_name() -> str:
+    """A fresh name that says whose it is, so that `sweep_temporary` knows when nobody needs it any more."""
+    return f"{TEMPORARY}{Process.current().token}-{secrets.token_hex(4)}"
+
+
+def sweep_temporary(folder: Path) -> int:
+    """Remove temporary files and folders below ``folder`` whose makers are dead. Returns how many."""
+    removed = 0
+    try:
+        names = [name for name in os.listdir(folder) if name.startswith(TEMPORARY)]  # noqa: PTH208 - names only, no stat
+    except FileNotFoundError:
+        return 0
+    alive: dict[str, bool] = {}
+    for name in names:
+        token = name.removeprefix(TEMPORARY).rpartition("-")[0]
+        if token not in alive:
+            maker = Process.parse(token)
+            alive[token] = maker is not None and maker.alive
+        if not alive[token]:
+            remove(folder / name)
+            removed += 1
+    return removed
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a whole folder, whatever its modes; nothing there is fine."""
+    if path.is_dir() and not path.is_symlink():
+
+        def unlock(_: Callable[..., Any], name: str, __: Any) -> None:
+            with contextlib.suppress(OSError):
+                os.chmod(Path(name).parent, 0o700)  # noqa: PTH101 - names come from rmtree
+                if stat.S_ISDIR(os.lstat(name).st_mode):
+                    os.chmod(name, 0o700)  # noqa: PTH101
+                    shutil.rmtree(name)
+                else:
+                    os.unlink(name)  # noqa: PTH108
+
+        shutil.rmtree(path, onerror=unlock)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in ``folder`` survive a power loss."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make everything below ``folder`` survive a power loss. Many files: the whole file system at once, which is quicker."""
+    files, folders = 0, [folder]
+    for parent, names, others in os.walk(folder):
+        folders += [path for path in (Path(parent, name) for name in names) if not path.is_symlink()]
+        files += len(others)
+    if files + len(folders) > _SYNC_EACH:
+        os.sync()
+        return
+    for one in folders:
+        with os.scandir(one) as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False):
+                    _sync_file(entry.path)
+        sync_folder(one)
+
+
+def _sync_file(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def explained(folder: Path, *, needed: int | None = None) -> Iterator[None]:
+    """Turn a full disk into a sentence.
+
+    Args:
+        folder: where was written.
+        needed: bytes that the whole piece of work needs, if known.
+
+    Raises:
+        MedPerfError: ``disk_full`` or ``workspace_unwritable``.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise disk_full(folder, needed=needed) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+            raise MedPerfError(
+                "workspace_unwritable",
+                f"{error.filename or folder} cannot be written: {os.strerror(error.errno)}.",
+                "Give your account the right to write there, or move the workspace by setting MEDPERF_HOME.",
+            ) from error
+        raise
+
+
+def disk_full(folder: Path, *, needed: int | None = None) -> MedPerfError:
+    """The error for a full disk (or an exhausted quota) below ``folder``."""
+    free = free_bytes(folder)
+    wanted = f"{needed:,} bytes are needed" if needed is not None else "more space is needed"
+    return MedPerfError(
+        "disk_full",
+        f"The disk of {folder} is full: {wanted}, {free:,} bytes are free.",
+        "Free some space, or move the workspace to a larger disk by setting MEDPERF_HOME.",
+        details={"needed": needed, "free": free},
+    )
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes an ordinary account may still write on the disk of ``folder`` (or of its first parent that exists)."""
+    return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below ``folder``; 0 when it does not exist."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.lstat(Path(parent, name)).st_size
+    return total

@@ -1,0 +1,67 @@
+"""One site's memory of one server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from medperf.workspace.database import Database
+from medperf.workspace.files import explained, size_of
+from medperf.workspace.pending import Pending
+from medperf.workspace.reports import Reports
+from medperf.workspace.steps import Steps
+from medperf.workspace.store import Store
+
+
+class Workspace:
+    """A folder with facts, files and steps. Several processes may use it at once; any may be killed at any instant.
+
+    Attributes:
+        path: the folder. It is made by the first write; looking for something makes nothing.
+        store: files by digest.
+        steps: what was done, and what is being done.
+        reports: compatibility tests.
+        pending: what was sent without an answer.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._database = Database(path, prepared=self._first_write)
+        self.store = Store(path / "store", self._database)
+        self.steps = Steps(path / "steps", self._database)
+        self.reports = Reports(self._database)
+        self.pending = Pending(self._database)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """The workspace in ``path``, which need not exist. No disk is touched."""
+        return cls(path)
+
+    def usage(self) -> dict[str, int]:
+        """Bytes per part: ``store``, ``steps``, ``logs``, ``facts``."""
+        found = {part: size_of(self.path / part) for part in ("store", "steps", "logs")}
+        found["facts"] = sum(path.stat().st_size for path in self.path.glob("facts.*")) if self.path.is_dir() else 0
+        return found
+
+    def sweep(self) -> int:
+        """Remove what dead processes left behind; the first write of each process does it by itself. Returns how many things."""
+        if not self.path.is_dir():
+            return 0
+        with explained(self.path):
+            return self.store.sweep() + self.steps.sweep()
+
+    def close(self) -> None:
+        """Close the database; using the workspace again opens it again."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _first_write(self) -> None:
+        self.sweep()
