@@ -1,0 +1,111 @@
+"""The application: ``create_app(settings)``.
+
+To add a noun:
+
+1. a folder ``<noun>/`` with ``tables.py`` (use `medperf.server.schema`), named in ``tables.py`` of this folder, and a migration;
+2. ``policy.py``: ``visible_to(actor)``, one SQL condition for lists and checks; hidden things are 404;
+3. ``repository.py``: the statements, and ``view(row)`` in the shape of its wire model;
+4. ``service.py``: each change in ``actor.change(...)`` or `create_once`, with ``audit.service.record`` in the same transaction;
+5. ``endpoints.py``: handlers whose signature holds ``Visitor``, ``Account`` or ``Admin``; its router goes into ``ROUTERS`` below;
+6. its cells in the permission table of ``tests/server``, which fails until they are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+from starlette.responses import Response
+
+from medperf import __version__
+from medperf.server import errors, openapi
+from medperf.server.assets import endpoints as assets
+from medperf.server.assets import repository as asset_rows
+from medperf.server.assets.store import AssetStore
+from medperf.server.audit import endpoints as audit
+from medperf.server.auth import Passwords, identify
+from medperf.server.authz import Visitor
+from medperf.server.benchmarks import endpoints as benchmarks
+from medperf.server.context import ServerContext
+from medperf.server.db import Database
+from medperf.server.door import Door
+from medperf.server.log import ServerLog
+from medperf.server.mlcubes import endpoints as mlcubes
+from medperf.server.responses import answer
+from medperf.server.settings import Settings
+from medperf.server.tokens import endpoints as tokens
+from medperf.server.tokens.limiter import LoginLimiter
+from medperf.server.users import endpoints as users
+from medperf.wire.headers import API_PREFIX
+from medperf.wire.models import ServerView
+
+API_VERSION = "v1"
+about = APIRouter(prefix=API_PREFIX, tags=["server"])
+#: In this order they are matched: what is asked most comes first.
+ROUTERS = (benchmarks.router, mlcubes.router, assets.router, users.router, tokens.router, about, audit.router)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The server. Nothing is opened before its lifespan begins.
+
+    Raises (from the lifespan):
+        MedPerfError: no server was made in ``settings.data``, or its schema is of another version.
+    """
+    context = ServerContext(
+        settings=settings,
+        database=Database(settings.database_file),
+        passwords=Passwords(settings.password_cost),
+        logins=LoginLimiter(burst=settings.login_burst, refill_seconds=settings.login_refill_seconds),
+        store=AssetStore(settings.assets),
+        log=ServerLog(settings),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await context.database.open()
+        context.log.open()
+        try:
+            async with context.database.read() as tx:
+                instance_id = (await identify(tx, None)).instance_id
+                digests = await asset_rows.digests(tx)
+            context.store.sweep(instance_id, digests)
+            yield
+        finally:
+            context.log.close()
+            await context.database.close()
+
+    app = FastAPI(
+        # Off whatever the environment says: it would hand bodies and tracebacks to exporters.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False, "auto_configure": False},
+        title="MedPerf",
+        version=__version__,
+        description="The central service of MedPerf: metadata only.",
+        lifespan=lifespan,
+        # Pages for people load scripts from elsewhere; the description itself is enough.
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=f"{API_PREFIX}/openapi.json",
+        redirect_slashes=False,  # a redirect would be built from the Host header, which is not ours to trust
+    )
+    app.state.context = context
+    for router in ROUTERS:
+        # The routes themselves, not a router in a router: a match costs half as much.
+        app.router.routes.extend(router.routes)
+    errors.install(app)
+    openapi.install(app)
+    app.add_middleware(Door, context=context)
+    return app
+
+
+@about.get("/server", response_model=ServerView)
+async def read_server(visitor: Visitor) -> Response:
+    """Which server this is (anonymous)."""
+    view = {
+        "name": "MedPerf",
+        "version": __version__,
+        "api": API_VERSION,
+        "instance_id": visitor.instance_id,
+        "development": visitor.development,
+    }
+    return answer(view)

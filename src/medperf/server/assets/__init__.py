@@ -1,0 +1,1 @@
+"""Files the server hosts, so that nobody needs a web host."""

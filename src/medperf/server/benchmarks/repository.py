@@ -1,0 +1,170 @@
+"""Statements about benchmarks."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from medperf.domain.errors import Conflict
+from medperf.server.authz import Actor
+from medperf.server.benchmarks import policy
+from medperf.server.benchmarks.tables import benchmark_assets, benchmarks
+from medperf.server.db import Transaction
+from medperf.server.paging import Listing
+from medperf.server.parties.tables import parties
+from medperf.server.responses import raw_json
+from medperf.server.schema import now
+
+COLUMNS = (
+    benchmarks.c.id,
+    benchmarks.c.name,
+    benchmarks.c.description,
+    benchmarks.c.docs_url,
+    benchmarks.c.state,
+    benchmarks.c.approval,
+    benchmarks.c.approval_reason,
+    benchmarks.c.is_valid,
+    benchmarks.c.is_active,
+    benchmarks.c.demo,
+    benchmarks.c.prepared_identity,
+    benchmarks.c.preparator_id,
+    benchmarks.c.reference_model_id,
+    benchmarks.c.evaluator_id,
+    benchmarks.c.user_metadata,
+    benchmarks.c.owner_id,
+    parties.c.name.label("owner_name"),
+    benchmarks.c.version,
+    benchmarks.c.created_at,
+    benchmarks.c.modified_at,
+    benchmarks.c.decided_at,
+)
+
+
+def view(row: sa.Row[Any]) -> dict[str, Any]:
+    """As `medperf.wire.models.BenchmarkView` in lists."""
+    (
+        benchmark_id,
+        name,
+        description,
+        docs_url,
+        state,
+        approval,
+        approval_reason,
+        is_valid,
+        is_active,
+        demo,
+        prepared_identity,
+        preparator,
+        reference_model,
+        evaluator,
+        user_metadata,
+        owner_id,
+        owner_name,
+        version,
+        created_at,
+        modified_at,
+        decided_at,
+    ) = row[: len(COLUMNS)]
+    return {
+        "id": benchmark_id,
+        "name": name,
+        "description": description,
+        "docs_url": docs_url,
+        "state": state,
+        "approval": approval,
+        "approval_reason": approval_reason,
+        "is_valid": is_valid,
+        "is_active": is_active,
+        "demo": raw_json(demo),
+        "prepared_identity": prepared_identity,
+        "preparator": preparator,
+        "reference_model": reference_model,
+        "evaluator": evaluator,
+        "user_metadata": raw_json(user_metadata),
+        "owner": {"id": owner_id, "name": owner_name},
+        "version": version,
+        "created_at": created_at,
+        "modified_at": modified_at,
+        "decided_at": decided_at,
+    }
+
+
+def detail(row: sa.Row[Any]) -> dict[str, Any]:
+    """With the report and the metrics contract."""
+    return view(row) | {"report": raw_json(row.report), "metrics_contract": raw_json(row.metrics_contract)}
+
+
+def select_benchmarks(*more: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Benchmarks with their owners."""
+    return sa.select(*COLUMNS, *more).join(parties, parties.c.id == benchmarks.c.owner_id)
+
+
+@functools.cache
+def _one(is_admin: bool) -> sa.Select[Any]:
+    statement = select_benchmarks(benchmarks.c.report, benchmarks.c.metrics_contract)
+    return statement.where(benchmarks.c.id == sa.bindparam("benchmark_id"), policy.visible_to(is_admin))
+
+
+async def get(tx: Transaction, actor: Actor, benchmark_id: int) -> sa.Row[Any] | None:
+    """One with everything, if the actor may see it."""
+    return await tx.first(_one(actor.is_admin), {"benchmark_id": benchmark_id, **actor.sql})
+
+
+async def insert(tx: Transaction, values: dict[str, Any], asset_ids: Collection[int]) -> int:
+    """A new benchmark; returns its id.
+
+    Raises:
+        Conflict: ``name_taken``.
+    """
+    moment = now()
+    try:
+        benchmark_id = await tx.insert(sa.insert(benchmarks).values(version=1, created_at=moment, modified_at=moment, **values))
+    except IntegrityError as error:
+        raise name_taken(values["name"]) from error
+    if asset_ids:
+        links = [{"benchmark_id": benchmark_id, "asset_id": asset_id} for asset_id in asset_ids]
+        await tx.execute(sa.insert(benchmark_assets).values(links))
+    return benchmark_id
+
+
+async def update(tx: Transaction, benchmark_id: int, version: int, changes: dict[str, Any]) -> bool:
+    """Change it if it still has that version; returns whether it had.
+
+    Raises:
+        Conflict: ``name_taken``.
+    """
+    statement = sa.update(benchmarks).where(benchmarks.c.id == benchmark_id, benchmarks.c.version == version)
+    try:
+        done = await tx.execute(statement.values(version=version + 1, modified_at=now(), **changes))
+    except IntegrityError as error:
+        raise name_taken(changes.get("name", "")) from error
+    return done.rowcount == 1
+
+
+def name_taken(name: str) -> Conflict:
+    """The error of a name that its owner uses already."""
+    return Conflict(
+        "name_taken",
+        f"You already have a benchmark named {name!r}.",
+        "Choose another name; see yours with: medperf benchmark ls --mine",
+    )
+
+
+LISTING = Listing(
+    select_benchmarks(),
+    key=benchmarks.c.id,
+    view=view,
+    visible=policy.visible_to,
+    filters={
+        "owner": benchmarks.c.owner_id,
+        "approval": benchmarks.c.approval,
+        "state": benchmarks.c.state,
+        "name": benchmarks.c.name,
+        "is_valid": benchmarks.c.is_valid,
+        "is_active": benchmarks.c.is_active,
+    },
+)

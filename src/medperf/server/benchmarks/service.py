@@ -1,0 +1,160 @@
+"""What is done with benchmarks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from starlette.responses import Response
+
+from medperf.domain.errors import InvalidInput, NotFound
+from medperf.domain.states import Approval, Kind, State, check_approval, check_editable, check_state_change
+from medperf.server.assets.repository import readable
+from medperf.server.assets.service import check_references
+from medperf.server.audit.service import Action, record
+from medperf.server.authz import Actor
+from medperf.server.benchmarks import policy, repository, rules
+from medperf.server.benchmarks.rules import RegisteredCube
+from medperf.server.context import ServerContext
+from medperf.server.db import Transaction
+from medperf.server.idempotency import Created, create_once
+from medperf.server.metadata import column_values, metadata_text
+from medperf.server.mlcubes import repository as mlcubes
+from medperf.server.requests import Sent, stale
+from medperf.server.responses import dump_text, dumps, etag
+from medperf.server.schema import now
+from medperf.wire.models import BenchmarkCreate, BenchmarkUpdate, Decision, FileRef
+
+
+async def create(server: ServerContext, actor: Actor, sent: Sent[BenchmarkCreate]) -> Response:
+    """Register a benchmark. Its report must speak of exactly the MLCubes and the demo data that it names; all is frozen with it.
+
+    Raises:
+        InvalidInput: see `rules.check_report`, `rules.check_cubes` and `check_references`.
+        Conflict: ``name_taken``.
+    """
+    wanted = sent.value
+    contract = await asyncio.to_thread(rules.check_report, wanted)
+    values = {
+        "owner_id": actor.party_id,
+        "name": wanted.name,
+        "description": wanted.description,
+        "docs_url": wanted.docs_url,
+        "state": wanted.state.value,
+        "approval": Approval.PENDING.value,
+        "approval_reason": "",
+        "is_valid": True,
+        "is_active": True,
+        "demo": dump_text(wanted.demo.model_dump(mode="json")),
+        "prepared_identity": wanted.report.prepared_identity,
+        "preparator_id": wanted.preparator,
+        "reference_model_id": wanted.reference_model,
+        "evaluator_id": wanted.evaluator,
+        "report": dump_text(wanted.report.model_dump(mode="json")),
+        "metrics_contract": dump_text(contract.as_document()),
+        "user_metadata": metadata_text(wanted.user_metadata),
+        "decided_at": None,
+    }
+
+    async def make(tx: Transaction) -> Created:
+        ids = {part: getattr(wanted, part) for part in rules.PARTS}
+        rows = await mlcubes.get_many(tx, actor, set(ids.values()))
+        cubes = {cube_id: _registered(row) for cube_id, row in rows.items()}
+        rules.check_cubes(wanted, cubes)
+        asset_ids = await check_references(tx, actor, [("demo", wanted.demo)])
+        await _check_readable(tx, actor, {part: cubes[ids[part]] for part in ("preparator", "evaluator")})
+        benchmark_id = await repository.insert(tx, values, asset_ids)
+        await record(
+            tx, actor.user_id, Action.BENCHMARK_CREATED, f"benchmark:{benchmark_id}", {**ids, "state": wanted.state.value}
+        )
+        view = repository.detail(await found(tx, actor, benchmark_id))
+        return Created(dumps(view), headers=etag(view))
+
+    return await create_once(server, actor, route="POST /benchmarks", key=sent.key, content=sent.content, make=make)
+
+
+async def update(server: ServerContext, actor: Actor, benchmark_id: int, version: int, wanted: BenchmarkUpdate) -> dict[str, Any]:
+    """Change what may change.
+
+    Raises:
+        NotFound, Forbidden, Conflict: hidden, not the owner's, or frozen.
+        PreconditionFailed: edited meanwhile.
+    """
+    changes = wanted.model_dump(exclude_unset=True, exclude_none=True)
+    async with actor.change(server.database) as tx:
+        row = await found(tx, actor, benchmark_id)
+        policy.check_update(actor, row, set(changes))
+        if row.version != version:
+            raise stale()
+        check_editable("benchmark", State(row.state), changes)
+        check_state_change(State(row.state), changes.get("state", State(row.state)))
+        if not await repository.update(tx, benchmark_id, version, column_values(changes)):
+            raise stale()
+        await record(tx, actor.user_id, Action.BENCHMARK_UPDATED, f"benchmark:{benchmark_id}", {"fields": sorted(changes)})
+        return repository.detail(await found(tx, actor, benchmark_id))
+
+
+async def decide(server: ServerContext, actor: Actor, benchmark_id: int, wanted: Decision) -> dict[str, Any]:
+    """Approve or reject.
+
+    Raises:
+        NotFound, Forbidden, Conflict, InvalidInput: see `check_approval`.
+    """
+    async with actor.change(server.database) as tx:
+        row = await found(tx, actor, benchmark_id)
+        check_approval(
+            Approval(row.approval),
+            wanted.approval,
+            state=State(row.state),
+            actor_is_admin=actor.is_admin,
+            actor_owns=row.owner_id == actor.party_id,
+        )
+        changes = {"approval": wanted.approval.value, "approval_reason": wanted.reason, "decided_at": now()}
+        await repository.update(tx, benchmark_id, row.version, changes)
+        data = {"approval": wanted.approval.value, "reason": wanted.reason}
+        await record(tx, actor.user_id, Action.BENCHMARK_DECIDED, f"benchmark:{benchmark_id}", data)
+        return repository.detail(await found(tx, actor, benchmark_id))
+
+
+async def found(tx: Transaction, actor: Actor, benchmark_id: int) -> sa.Row[Any]:
+    """Raises:
+    NotFound: not there, or hidden.
+    """
+    row = await repository.get(tx, actor, benchmark_id)
+    if row is None:
+        raise NotFound(
+            "no_such_benchmark", f"There is no benchmark {benchmark_id} that you may see.", "List them with: medperf benchmark ls"
+        )
+    return row
+
+
+async def _check_readable(tx: Transaction, actor: Actor, cubes: Mapping[str, RegisteredCube]) -> None:
+    """A benchmark opens the hosted files of its preparator and evaluator to whoever sees it, so only someone who reads them may
+    make one: else anybody could open a stranger's files with a benchmark of their own.
+
+    Raises:
+        InvalidInput: ``unreadable_files``.
+    """
+    wanted = {
+        int(url.removeprefix("asset:")): part
+        for part, cube in cubes.items()
+        for ref in cube.files.values()
+        for url in ref.urls
+        if url.startswith("asset:")
+    }
+    known = await readable(tx, actor, wanted)
+    for asset_id, part in wanted.items():
+        if asset_id not in known:
+            raise InvalidInput(
+                "unreadable_files",
+                f"The {part}, MLCube {cubes[part].id}, has files on this server that you may not read.",
+                "Ask its owner to make the benchmark, or use an MLCube of your own or of an approved benchmark.",
+            )
+
+
+def _registered(row: sa.Row[Any]) -> RegisteredCube:
+    files = {name: FileRef.model_validate(ref) for name, ref in orjson.loads(row.files).items()}
+    return RegisteredCube(row.id, row.name, Kind(row.kind), State(row.state), row.is_valid, files, orjson.loads(row.forms))

@@ -1,0 +1,37 @@
+"""What a running server consists of, built once by `medperf.server.app.create_app` and handed to every handler."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from medperf.server.assets.store import AssetStore
+from medperf.server.auth import Passwords
+from medperf.server.db import Database
+from medperf.server.log import ServerLog
+from medperf.server.settings import Settings
+from medperf.server.tokens.limiter import LoginLimiter
+
+
+@dataclass(frozen=True)
+class ServerContext:
+    """Everything a handler may use."""
+
+    settings: Settings
+    database: Database
+    passwords: Passwords
+    logins: LoginLimiter
+    store: AssetStore
+    log: ServerLog
+
+
+async def _context(request: Request) -> ServerContext:
+    context = request.app.state.context
+    assert isinstance(context, ServerContext)
+    return context
+
+
+Server = Annotated[ServerContext, Depends(_context)]

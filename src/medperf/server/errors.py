@@ -1,0 +1,167 @@
+"""From errors of the domain to ``application/problem+json``. This is the one place that knows HTTP statuses of errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from medperf.domain.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    MedPerfError,
+    NotFound,
+    ServerUnavailable,
+    Unauthenticated,
+)
+from medperf.wire.problems import MEDIA_TYPE
+
+
+class TooLarge(InvalidInput):
+    """The body or file exceeds a limit."""
+
+
+class WrongMediaType(InvalidInput):
+    """The body is not what its route reads."""
+
+
+class PreconditionRequired(MedPerfError):
+    """A change without If-Match."""
+
+
+class PreconditionFailed(Conflict):
+    """If-Match names a version that is gone."""
+
+
+class TooMany(MedPerfError):
+    """Asked too often. ``details["retry_after"]`` is in seconds."""
+
+
+class StorageFull(ServerUnavailable):
+    """The server's disk is full."""
+
+
+#: First match wins, so subclasses come first.
+STATUS: tuple[tuple[type[MedPerfError], int], ...] = (
+    (TooLarge, 413),
+    (WrongMediaType, 415),
+    (PreconditionFailed, 412),
+    (PreconditionRequired, 428),
+    (TooMany, 429),
+    (StorageFull, 507),
+    (InvalidInput, 400),
+    (Unauthenticated, 401),
+    (Forbidden, 403),
+    (NotFound, 404),
+    (Conflict, 409),
+    (ServerUnavailable, 503),
+)
+
+
+def problem(
+    status: int,
+    code: str,
+    what: str,
+    fix: str = "",
+    *,
+    errors: Sequence[Mapping[str, Any]] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """The one error shape (`medperf.wire.problems.Problem`)."""
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": what,
+        "fix": fix,
+        "errors": [dict(entry) for entry in errors],
+    }
+    return Response(
+        orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS), status, media_type=MEDIA_TYPE, headers=dict(headers or {})
+    )
+
+
+def problem_of(error: MedPerfError) -> Response:
+    """The answer to an error of the domain. An error with no status here is ours, and says nothing of itself."""
+    status = next((number for kind, number in STATUS if isinstance(error, kind)), 500)
+    if status == 500:
+        return unexpected()
+    headers = {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if "retry_after" in error.details:
+        headers["Retry-After"] = str(error.details["retry_after"])
+    return problem(
+        status, error.code, _clean(error.what), _clean(error.fix), errors=error.details.get("errors", ()), headers=headers
+    )
+
+
+def unexpected() -> Response:
+    """The answer to a fault of ours: the traceback is in the log, not here."""
+    return problem(
+        500, "internal_error", "The server failed to answer this request.", "Try again; if it stays, tell the server's admin."
+    )
+
+
+def invalid_fields(error: ValidationError, *, label: str) -> InvalidInput:
+    """A list of fields and what is wrong with each. What was given is not repeated: it may be a secret."""
+    errors = [
+        {"field": ".".join(str(part) for part in entry["loc"]), "message": entry["msg"].removeprefix("Value error, ")}
+        for entry in error.errors(include_url=False, include_input=False, include_context=False)[:20]
+    ]
+    first = errors[0]
+    where = f"{label}, field {first['field']!r}" if first["field"] else label
+    more = f" ({len(errors) - 1} more)" if len(errors) > 1 else ""
+    return InvalidInput(
+        "invalid_fields",
+        _clean(f"{where}: {first['message']}{more}"),
+        "Mend the fields listed in 'errors'.",
+        details={"errors": errors},
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Give ``app`` the one error shape for everything that routing and handlers raise."""
+
+    async def domain(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, MedPerfError)
+        if not any(isinstance(error, kind) for kind, _ in STATUS):
+            raise error
+        return problem_of(error)
+
+    async def http(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return problem(
+            error.status_code, _HTTP_CODES.get(error.status_code, "http_error"), str(error.detail), headers=error.headers
+        )
+
+    async def validation(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        errors = [
+            {"field": ".".join(str(part) for part in entry["loc"][1:]), "message": entry["msg"]} for entry in error.errors()
+        ]
+        return problem(
+            400, "invalid_fields", "The address or a header of the request is not valid.", "See 'errors'.", errors=errors
+        )
+
+    app.add_exception_handler(MedPerfError, domain)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, validation)
+
+
+_HTTP_CODES = {404: "no_such_route", 405: "method_not_allowed"}
+
+
+def _clean(text: str) -> str:
+    """Messages may quote what a client sent: lone surrogates have no UTF-8 form."""
+    return text.encode("utf-8", "backslashreplace").decode()

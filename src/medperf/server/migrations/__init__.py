@@ -1,0 +1,1 @@
+"""The database's history, shipped with the package and run by it."""

@@ -1,0 +1,87 @@
+"""What is done with MLCubes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import sqlalchemy as sa
+from starlette.responses import Response
+
+from medperf.domain.errors import NotFound
+from medperf.domain.states import State, check_editable, check_state_change
+from medperf.server.assets.service import check_references
+from medperf.server.audit.service import Action, record
+from medperf.server.authz import Actor
+from medperf.server.context import ServerContext
+from medperf.server.db import Transaction
+from medperf.server.idempotency import Created, create_once
+from medperf.server.metadata import column_values, metadata_text
+from medperf.server.mlcubes import policy, repository, rules
+from medperf.server.requests import Sent, stale
+from medperf.server.responses import dump_text, dumps, etag
+from medperf.wire.models import MLCubeCreate, MLCubeUpdate
+
+
+async def create(server: ServerContext, actor: Actor, sent: Sent[MLCubeCreate]) -> Response:
+    """Register an MLCube. Its kind follows from its manifest.
+
+    Raises:
+        InvalidInput: see `rules.check` and `check_references`.
+        Conflict: ``name_taken``.
+    """
+    wanted = sent.value
+    kind = await asyncio.to_thread(rules.check, wanted)
+    values = {
+        "owner_id": actor.party_id,
+        "name": wanted.name,
+        "kind": kind.value,
+        "state": wanted.state.value,
+        "is_valid": True,
+        "manifest_text": wanted.manifest_text,
+        "files": dump_text({name: ref.model_dump(mode="json") for name, ref in wanted.files.items()}),
+        "forms": dump_text(wanted.forms),
+        "user_metadata": metadata_text(wanted.user_metadata),
+    }
+
+    async def make(tx: Transaction) -> Created:
+        asset_ids = await check_references(tx, actor, wanted.files.items())
+        mlcube_id = await repository.insert(tx, values, asset_ids)
+        await record(
+            tx, actor.user_id, Action.MLCUBE_CREATED, f"mlcube:{mlcube_id}", {"kind": kind.value, "state": wanted.state.value}
+        )
+        view = repository.detail(await found(tx, actor, mlcube_id))
+        return Created(dumps(view), headers=etag(view))
+
+    return await create_once(server, actor, route="POST /mlcubes", key=sent.key, content=sent.content, make=make)
+
+
+async def update(server: ServerContext, actor: Actor, mlcube_id: int, version: int, wanted: MLCubeUpdate) -> dict[str, Any]:
+    """Change what may change.
+
+    Raises:
+        NotFound, Forbidden, Conflict: hidden, not the owner's, or frozen.
+        PreconditionFailed: edited meanwhile.
+    """
+    changes = wanted.model_dump(exclude_unset=True, exclude_none=True)
+    async with actor.change(server.database) as tx:
+        row = await found(tx, actor, mlcube_id)
+        policy.check_update(actor, row, set(changes))
+        if row.version != version:
+            raise stale()
+        check_editable("mlcube", State(row.state), changes)
+        check_state_change(State(row.state), changes.get("state", State(row.state)))
+        if not await repository.update(tx, mlcube_id, version, column_values(changes)):
+            raise stale()
+        await record(tx, actor.user_id, Action.MLCUBE_UPDATED, f"mlcube:{mlcube_id}", {"fields": sorted(changes)})
+        return repository.detail(await found(tx, actor, mlcube_id))
+
+
+async def found(tx: Transaction, actor: Actor, mlcube_id: int) -> sa.Row[Any]:
+    """Raises:
+    NotFound: not there, or hidden.
+    """
+    row = await repository.get(tx, actor, mlcube_id)
+    if row is None:
+        raise NotFound("no_such_mlcube", f"There is no MLCube {mlcube_id} that you may see.", "List them with: medperf mlcube ls")
+    return row

@@ -1,0 +1,1 @@
+"""Who owns things: each person has a party."""

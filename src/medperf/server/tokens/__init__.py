@@ -1,0 +1,1 @@
+"""Logins: bearer tokens, stored hashed."""
