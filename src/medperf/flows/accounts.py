@@ -1,0 +1,173 @@
+"""Logging in and out, passwords, accounts, and what this site is connected to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from medperf.domain.errors import InvalidInput, MedPerfError, NotFound
+from medperf.flows.site import Site
+from medperf.wire.models import PasswordChange, TokenCreate, UserCreate, UserUpdate, UserView
+
+
+@dataclass(frozen=True)
+class LoginResult:
+    """Who is logged in where, until when. The token itself is never shown."""
+
+    username: str
+    is_admin: bool
+    server: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class LogoutResult:
+    """``ended_on_server``: whether the server was reached and ended the token too."""
+
+    username: str | None
+    ended_on_server: bool
+
+
+@dataclass(frozen=True)
+class StatusReport:
+    """One look at everything. ``problem``: why the server could not be asked, or empty."""
+
+    profile: str
+    server: str
+    certificate: str | None
+    reachable: bool
+    server_version: str | None
+    instance_id: str | None
+    development: bool | None
+    username: str | None
+    is_admin: bool
+    expires_at: datetime | None
+    workspace: str
+    workspace_bytes: int
+    engine: str
+    pending: int
+    problem: str
+
+
+def login(site: Site, *, username: str | None = None, password: str | None = None) -> LoginResult:
+    """Ask for what is missing, log in, keep the token where only its owner can read it.
+
+    Raises:
+        Unauthenticated: wrong username or password, or a disabled account.
+        ServerUnavailable: nobody answers there.
+    """
+    from medperf.client.credentials import Credential
+
+    server = site.anonymous_api.server.get()
+    username = username or site.ask.text("username: ")
+    password = password or site.ask.secret("password: ")
+    answer = site.anonymous_api.tokens.create(TokenCreate(username=username, password=password))
+    site.credentials.set(
+        site.profile.name,
+        Credential(
+            server=site.profile.server,
+            token=answer.token,
+            expires_at=answer.expires_at,
+            username=answer.user.username,
+            is_admin=answer.user.is_admin,
+            instance_id=server.instance_id,
+        ),
+    )
+    return LoginResult(
+        username=answer.user.username,
+        is_admin=answer.user.is_admin,
+        server=site.profile.server,
+        expires_at=answer.expires_at,
+    )
+
+
+def logout(site: Site) -> LogoutResult:
+    """Forget the token here, and end it on the server if that can be reached."""
+    credential = site.credentials.get(site.profile.name)
+    if credential is None:
+        return LogoutResult(username=None, ended_on_server=False)
+    ended = True
+    try:
+        site.api.tokens.end_current()
+    except MedPerfError:
+        ended = False  # expired, another instance or no server: the token is of no use there, or ends by itself
+    site.credentials.delete(site.profile.name)
+    return LogoutResult(username=credential.username, ended_on_server=ended)
+
+
+def change_password(site: Site, *, current: str | None = None, new: str | None = None) -> None:
+    """Change the own password; every other login of the account ends.
+
+    Raises:
+        InvalidInput: the two entries of the new password differ, or it is too short.
+        Unauthenticated: the current password is wrong.
+    """
+    site.credential()
+    current = current or site.ask.secret("current password: ")
+    if new is None:
+        new = site.ask.secret("new password: ")
+        if new != site.ask.secret("new password again: "):
+            raise InvalidInput(
+                "passwords_differ", "The two entries of the new password differ.", "Nothing was changed; try again."
+            )
+    site.api.me.change_password(PasswordChange(current=current, new=new))
+
+
+def status(site: Site) -> StatusReport:
+    """Never fails because of the server: what is wrong is said in ``problem``."""
+    credential = site.credentials.get(site.profile.name)
+    server = None
+    problem = ""
+    try:
+        server = site.anonymous_api.server.get()
+    except MedPerfError as error:
+        problem = str(error)
+    if server is not None and credential is not None and credential.instance_id != server.instance_id:
+        problem = "This server was reset or replaced since you logged in. Log in again with: medperf login"
+    elif credential is not None and credential.expired:
+        problem = "Your login expired. Log in again with: medperf login"
+    return StatusReport(
+        profile=site.profile.name,
+        server=site.profile.server,
+        certificate=str(site.certificate) if site.certificate else None,
+        reachable=server is not None,
+        server_version=server.version if server else None,
+        instance_id=server.instance_id if server else None,
+        development=server.development if server else None,
+        username=credential.username if credential else None,
+        is_admin=credential.is_admin if credential else False,
+        expires_at=credential.expires_at if credential else None,
+        workspace=str(site.workspace.path),
+        workspace_bytes=sum(site.workspace.usage().values()),
+        engine=site.engine.name,
+        pending=len(site.workspace.pending.ls(server.instance_id)) if server else 0,
+        problem=problem,
+    )
+
+
+def add_user(
+    site: Site, *, username: str, password: str | None = None, email: str | None = None, admin: bool = False
+) -> UserView:
+    """Make an account, as an admin. The password is asked for when not given."""
+    site.credential()
+    password = password or site.ask.secret(f"password for {username}: ")
+    return site.api.users.create(UserCreate(username=username, password=password, email=email, is_admin=admin))
+
+
+def list_users(site: Site, *, limit: int | None = None) -> list[UserView]:
+    """All accounts, as an admin."""
+    return list(site.api.users.list(limit=limit))
+
+
+def disable_user(site: Site, user: str) -> UserView:
+    """Disable an account by id or username, as an admin: its logins end at once.
+
+    Raises:
+        NotFound: there is no such account.
+    """
+    if user.isdecimal():
+        return site.api.users.update(int(user), UserUpdate(is_active=False))
+    found = next((entry for entry in site.api.users.list() if entry.username == user), None)
+    if found is None:
+        raise NotFound("unknown_user", f"There is no account named {user!r}.", "List them with: medperf user ls")
+    return site.api.users.update(found.id, UserUpdate(is_active=False))

@@ -1,0 +1,28 @@
+"""Files that the server hosts, so that nobody needs a web host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medperf.flows.files import host, obtain
+from medperf.flows.site import Site
+from medperf.wire.models import AssetView
+
+
+def upload_asset(site: Site, path: Path, *, name: str | None = None) -> AssetView:
+    """Upload a local file.
+
+    Raises:
+        InvalidInput: no such file, or it lies inside a workspace.
+    """
+    file = obtain(site, str(path), option="PATH")
+    _, asset = host(site, file, name=name or path.name)
+    assert asset is not None  # a local file is always uploaded
+    return asset
+
+
+def list_assets(
+    site: Site, *, mine: bool = False, name: str | None = None, limit: int | None = None
+) -> list[AssetView]:
+    """Assets the account may read, oldest first."""
+    return list(site.api.assets.list(owner="me" if mine else None, name=name, limit=limit))

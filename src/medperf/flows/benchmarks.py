@@ -1,0 +1,274 @@
+"""Submit, list, read and decide about benchmarks."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from medperf.domain.documents import load_yaml
+from medperf.domain.errors import Conflict, InvalidInput
+from medperf.domain.manifests import kind_of
+from medperf.domain.states import Approval, Kind, State
+from medperf.flows.compatibility import TestCubes, TestResult, test_workflow
+from medperf.flows.cubes import registered_cube
+from medperf.flows.data import PATHS_FILE, demo_data, read_paths
+from medperf.flows.files import host, obtain
+from medperf.flows.mlcubes import MLCubeSubmission, submit_mlcube
+from medperf.flows.packaging import Package, package_mlcube
+from medperf.flows.site import Site
+from medperf.flows.uploads import Uploads, create_once
+from medperf.wire.models import BenchmarkCreate, BenchmarkView, Decision, MLCubeView
+
+BENCHMARK_FILE = "benchmark.yaml"
+
+
+@dataclass(frozen=True)
+class BenchmarkSubmission:
+    """What the person gave. ``demo_url``: a URL, ``asset:ID`` or a local tarball."""
+
+    name: str
+    description: str
+    demo_url: str
+    preparator: int
+    reference_model: int
+    evaluator: int
+    demo_hash: str | None = None
+    docs_url: str = ""
+    no_cache: bool = False
+
+
+@dataclass(frozen=True)
+class BenchmarkSubmitted:
+    """The new benchmark, its compatibility test, and the MLCubes registered on the way."""
+
+    benchmark: BenchmarkView
+    test: TestResult
+    mlcubes: tuple[MLCubeView, ...] = ()
+
+
+def submit_benchmark(site: Site, submission: BenchmarkSubmission) -> BenchmarkSubmitted:
+    """Find every conflict, run the compatibility test, host the demo data, register.
+
+    Raises:
+        Conflict: you have a benchmark of this name.
+        InvalidInput: a cube of the wrong kind, bad demo data, metrics that cannot be a contract.
+        TaskFailed: the compatibility test failed; nothing was sent.
+    """
+    refuse_taken_name(site, submission.name)
+    wanted = (
+        (submission.preparator, Kind.PREPARATOR),
+        (submission.reference_model, Kind.MODEL),
+        (submission.evaluator, Kind.EVALUATOR),
+    )
+    views = [_usable(site, mlcube_id, kind) for mlcube_id, kind in wanted]
+    demo = obtain(site, submission.demo_url, option="--demo-url", expected=submission.demo_hash)
+    data = demo_data(site, demo)
+    preparator, model, evaluator = (
+        registered_cube(site, view, kind) for view, (_, kind) in zip(views, wanted, strict=True)
+    )
+    test = test_workflow(
+        site, TestCubes(preparator, model, evaluator), data, contract=None, no_cache=submission.no_cache
+    )
+    with Uploads(site) as uploads:
+        ref, asset = host(site, demo, name=f"{submission.name}-demo.tar.gz")
+        uploads.add(asset)
+        body = BenchmarkCreate(
+            name=submission.name,
+            description=submission.description,
+            docs_url=submission.docs_url,
+            demo=ref,
+            preparator=submission.preparator,
+            reference_model=submission.reference_model,
+            evaluator=submission.evaluator,
+            report=test.report,
+            metrics_contract=test.contract.as_document(),
+        )
+        benchmark = create_once(site, "benchmark", body, site.api.benchmarks.create)
+        uploads.keep()
+    return BenchmarkSubmitted(benchmark=benchmark, test=test)
+
+
+def submit_benchmark_from_folder(
+    site: Site,
+    folder: Path,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    docs_url: str | None = None,
+    no_cache: bool = False,
+) -> BenchmarkSubmitted:
+    """Package, register and submit a whole folder: three MLCubes, demo data with ``paths.yaml``, optionally ``benchmark.yaml``.
+
+    An MLCube that you registered before from the same files is used again, so the command can be repeated after a failure.
+
+    Raises:
+        InvalidInput: the folder lacks one of the three kinds, holds two of one, or has no demo data.
+        Conflict: as `submit_benchmark`.
+    """
+    settings = _folder_settings(folder)
+    name = name or settings.get("name") or folder.resolve().name
+    description = description if description is not None else settings.get("description", "")
+    docs_url = docs_url if docs_url is not None else settings.get("docs_url", "")
+    refuse_taken_name(site, name)
+    packages = _packages(folder)
+    read_paths(folder)
+    with tempfile.TemporaryDirectory(prefix="medperf-") as temporary:
+        demo = _pack_demo(folder, Path(temporary) / "demo.tar.gz")
+        cubes = {kind: _register(site, package, benchmark=name) for kind, package in packages.items()}
+        submission = BenchmarkSubmission(
+            name=name,
+            description=description,
+            docs_url=docs_url,
+            demo_url=str(demo),
+            preparator=cubes[Kind.PREPARATOR].id,
+            reference_model=cubes[Kind.MODEL].id,
+            evaluator=cubes[Kind.EVALUATOR].id,
+            no_cache=no_cache,
+        )
+        submitted = submit_benchmark(site, submission)
+    return replace(submitted, mlcubes=tuple(cubes.values()))
+
+
+def list_benchmarks(
+    site: Site,
+    *,
+    mine: bool = False,
+    approval: Approval | None = None,
+    state: State | None = None,
+    name: str | None = None,
+    limit: int | None = None,
+) -> list[BenchmarkView]:
+    """What the account may see, oldest first."""
+    return list(
+        site.api.benchmarks.list(owner="me" if mine else None, approval=approval, state=state, name=name, limit=limit)
+    )
+
+
+def view_benchmark(site: Site, benchmark_id: int) -> BenchmarkView:
+    """One benchmark with its report and metrics contract."""
+    return site.api.benchmarks.get(benchmark_id)
+
+
+def decide_benchmark(site: Site, benchmark_id: int, *, approve: bool, reason: str = "") -> BenchmarkView:
+    """Approve or reject, as an admin."""
+    decision = Decision(approval=Approval.APPROVED if approve else Approval.REJECTED, reason=reason)
+    return site.api.benchmarks.decide(benchmark_id, decision)
+
+
+def refuse_taken_name(site: Site, name: str) -> None:
+    """Found before the long test.
+
+    Raises:
+        Conflict: the account has a benchmark of this name.
+    """
+    taken = next(iter(site.api.benchmarks.list(owner="me", name=name, limit=1)), None)
+    if taken is not None:
+        raise Conflict(
+            "name_taken",
+            f"You already have a benchmark named {name!r} (id {taken.id}).",
+            "Choose another name, or look at it: medperf benchmark view " + str(taken.id),
+        )
+
+
+def _usable(site: Site, mlcube_id: int, kind: Kind) -> MLCubeView:
+    view = site.api.mlcubes.get(mlcube_id)
+    if view.kind is not kind:
+        raise InvalidInput(
+            "wrong_kind",
+            f"MLCube {view.id} ({view.name}) is a {view.kind.value}, but a {kind.value} is needed.",
+            "List yours with: medperf mlcube ls --mine",
+        )
+    if view.state is not State.OPERATION:
+        raise InvalidInput(
+            "not_in_operation",
+            f"MLCube {view.id} ({view.name}) is still in DEVELOPMENT.",
+            "Its owner puts it in OPERATION first.",
+        )
+    if not view.is_valid:
+        raise InvalidInput(
+            "invalid_mlcube", f"MLCube {view.id} ({view.name}) was marked invalid by its owner.", "Use another one."
+        )
+    return view
+
+
+def _folder_settings(folder: Path) -> dict[str, str]:
+    file = folder / BENCHMARK_FILE
+    if not folder.is_dir():
+        raise InvalidInput(
+            "path_missing",
+            f"--from {str(folder)!r} is no folder.",
+            "Give the folder that holds the three MLCubes and the demo data.",
+        )
+    if not file.is_file():
+        return {}
+    document = load_yaml(file.read_bytes(), label=BENCHMARK_FILE)
+    known = {"name", "description", "docs_url"}
+    if (
+        not isinstance(document, dict)
+        or set(document) - known
+        or not all(isinstance(value, str) for value in document.values())
+    ):
+        raise InvalidInput(
+            "bad_benchmark_yaml",
+            f"{BENCHMARK_FILE} must be a mapping of {', '.join(sorted(known))} to text.",
+            "Mend the file.",
+        )
+    return document
+
+
+def _packages(folder: Path) -> dict[Kind, Package]:
+    from medperf.runtime.manifests.files import load_cube
+
+    found: dict[Kind, list[Path]] = {kind: [] for kind in Kind}
+    for manifest in sorted([*folder.glob("*/mlcube.yaml"), *folder.glob("*/mlcube/mlcube.yaml")]):
+        found[kind_of(load_cube(manifest).manifest)].append(manifest)
+    for kind, manifests in found.items():
+        if len(manifests) != 1:
+            what = "no" if not manifests else "more than one"
+            names = f": {', '.join(str(path.relative_to(folder)) for path in manifests)}" if manifests else ""
+            raise InvalidInput(
+                "folder_incomplete",
+                f"{str(folder)!r} holds {what} {kind.value}{names}.",
+                "Put exactly one preparator, one model and one evaluator there, each as NAME/mlcube/mlcube.yaml.",
+            )
+    return {kind: package_mlcube(manifests[0]) for kind, manifests in found.items()}
+
+
+def _register(site: Site, package: Package, *, benchmark: str) -> MLCubeView:
+    """The account's MLCube with exactly these files, or a new one."""
+    name = f"{benchmark}-{package.name}"
+    taken = next(iter(site.api.mlcubes.list(owner="me", name=name, limit=1)), None)
+    if taken is not None:
+        same = {key: ref.digest for key, ref in taken.files.items()} == {
+            key: str(file.digest) for key, file in package.files.items()
+        }
+        if same and taken.is_valid and taken.state is State.OPERATION:
+            return taken
+        raise Conflict(
+            "name_taken",
+            f"You have another MLCube named {name!r} (id {taken.id}) with other files.",
+            "Give the benchmark another name with --name.",
+        )
+    files = {key: str(file.path) for key, file in package.files.items()}
+    return submit_mlcube(
+        site,
+        MLCubeSubmission(
+            name=name,
+            manifest=files["manifest"],
+            parameters=files.get("parameters"),
+            additional=files.get("additional"),
+            project=files.get("project"),
+        ),
+    )
+
+
+def _pack_demo(folder: Path, target: Path) -> Path:
+    """A tarball of ``paths.yaml`` and the two folders that it names."""
+    from medperf.runtime.archives import pack_folder
+
+    data_path, labels_path = read_paths(folder)
+    tops = {path.relative_to(folder).parts[0] for path in (data_path, labels_path)}
+    others = tuple(entry.name for entry in folder.iterdir() if entry.name not in tops | {PATHS_FILE})
+    pack_folder(folder, target, exclude=others)
+    return target

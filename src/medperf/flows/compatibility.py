@@ -1,0 +1,313 @@
+"""The compatibility test: prepare, sanity_check, statistics, infer, evaluate on demo data, each step done at most once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from medperf import __version__
+from medperf.domain import limits
+from medperf.domain.digests import Digest
+from medperf.domain.documents import load_yaml
+from medperf.domain.errors import InvalidInput, UsageError
+from medperf.domain.metrics import MetricsContract, check_metrics, contract_from_document, derive_contract
+from medperf.domain.states import Kind
+from medperf.flows.cubes import ReadyCube, registered_cube, resolve_cube
+from medperf.flows.data import TestData, demo_data, local_data
+from medperf.flows.files import obtain
+from medperf.flows.site import Site
+from medperf.flows.steps import DoneStep, StepRunner
+from medperf.wire.models import BenchmarkView, CompatibilityReport, TestedCube
+
+
+@dataclass(frozen=True)
+class TestRequest:
+    """What to test. Cubes are paths or ids; what is missing comes from ``benchmark``."""
+
+    __test__ = False
+
+    preparator: str | None = None
+    model: str | None = None
+    evaluator: str | None = None
+    data_path: str | None = None
+    labels_path: str | None = None
+    demo_url: str | None = None
+    demo_hash: str | None = None
+    benchmark: int | None = None
+    no_cache: bool = False
+
+
+@dataclass(frozen=True)
+class TestCubes:
+    """The three cubes of a workflow, ready to run."""
+
+    __test__ = False
+
+    preparator: ReadyCube
+    model: ReadyCube
+    evaluator: ReadyCube
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """What a test found. ``metrics`` is flat, None = undefined; ``seconds`` is the whole test's wall time."""
+
+    __test__ = False
+
+    report_id: str
+    report: CompatibilityReport
+    metrics: dict[str, Any]
+    contract: MetricsContract
+    containers_started: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TestSummary:
+    """A kept report."""
+
+    __test__ = False
+
+    id: str
+    created_at: str
+    preparator: str
+    model: str
+    evaluator: str
+    data: str
+    engine: str
+    metrics: dict[str, Any]
+    report: dict[str, Any]
+
+
+def run_test(site: Site, request: TestRequest) -> TestResult:
+    """Check everything that can be checked, then run the five steps and keep a report.
+
+    Raises:
+        UsageError: options that contradict each other or are missing.
+        InvalidInput: a cube, the data or the metrics break a rule.
+        TaskFailed: a task did not succeed.
+    """
+    _check_request(request)
+    benchmark = site.api.benchmarks.get(request.benchmark) if request.benchmark is not None else None
+    cubes = _resolve_cubes(site, request, benchmark)
+    data = _resolve_data(site, request, benchmark)
+    contract = (
+        contract_from_document(benchmark.metrics_contract)
+        if benchmark is not None and benchmark.metrics_contract and request.evaluator is None
+        else None
+    )
+    return test_workflow(site, cubes, data, contract=contract, no_cache=request.no_cache)
+
+
+def test_workflow(
+    site: Site, cubes: TestCubes, data: TestData, *, contract: MetricsContract | None, no_cache: bool
+) -> TestResult:
+    """The five steps. See `run_test`."""
+    from medperf.runtime.hashing import data_identity
+
+    started, clock = datetime.now(UTC), site.clock()
+    runner = StepRunner(site, use_cache=not no_cache)
+    for cube in (cubes.preparator, cubes.model, cubes.evaluator):
+        runner.prepared(cube)
+    raw = {
+        "data_path": (data.data_path, str(data_identity({"data": data.data_path}).root)),
+        "labels_path": (data.labels_path, str(data_identity({"labels": data.labels_path}).root)),
+    }
+    prepare = runner.run(cubes.preparator, "prepare", raw)
+    steps = [prepare]
+    separate = cubes.preparator.cube.manifest.separates_labels
+    prepared_data = (prepare.outputs / "output_path", prepare.identities["output_path"])
+    prepared_labels = (
+        (prepare.outputs / "output_labels_path", prepare.identities["output_labels_path"])
+        if separate
+        else prepared_data
+    )
+    for task in ("sanity_check", "statistics"):
+        inputs = {"data_path": prepared_data}
+        if cubes.preparator.cube.manifest.tasks[task].input("labels_path") is not None:
+            inputs["labels_path"] = prepared_labels
+        steps.append(runner.run(cubes.preparator, task, inputs))
+    statistics = _read_statistics(steps[-1])
+    infer = runner.run(cubes.model, "infer", {"data_path": prepared_data})
+    predictions = (infer.outputs / "output_path", infer.identities["output_path"])
+    evaluate = runner.run(cubes.evaluator, "evaluate", {"predictions": predictions, "labels": prepared_labels})
+    steps += [infer, evaluate]
+    raw_metrics = _read_metrics(evaluate)
+    contract = contract or derive_contract(raw_metrics)
+    metrics = check_metrics(contract, raw_metrics)
+    report = CompatibilityReport(
+        client_version=__version__,
+        engine=site.engine.name,
+        architecture=_architecture(),
+        policy=site.policy("infer").as_document(),
+        demo_digest=data.demo_digest,
+        prepared_identity=Digest.of_document({"data": prepared_data[1], "labels": prepared_labels[1]}),
+        preparator=_tested(runner, cubes.preparator),
+        model=_tested(runner, cubes.model),
+        evaluator=_tested(runner, cubes.evaluator),
+        steps=tuple(step.as_tested() for step in steps),
+        statistics=statistics,
+        metrics=raw_metrics,
+        started_at=started,
+        finished_at=datetime.now(UTC),
+    )
+    labels = {
+        "preparator": cubes.preparator.label,
+        "model": cubes.model.label,
+        "evaluator": cubes.evaluator.label,
+        "data": data.source,
+    }
+    report_id = site.workspace.reports.save(
+        {"labels": labels, "report": report.model_dump(mode="json"), "metrics": metrics}
+    )
+    return TestResult(
+        report_id=str(report_id),
+        report=report,
+        metrics=metrics,
+        contract=contract,
+        containers_started=runner.containers_started,
+        seconds=site.clock() - clock,
+    )
+
+
+def list_tests(site: Site) -> list[TestSummary]:
+    """Kept reports, newest first."""
+    return [_summary(entry) for entry in site.workspace.reports.ls()]
+
+
+def view_test(site: Site, id_or_prefix: str | None) -> TestSummary:
+    """One kept report by id or the beginning of it; None = the latest.
+
+    Raises:
+        NotFound: there is none.
+    """
+    return _summary(site.workspace.reports.get(id_or_prefix))
+
+
+def _check_request(request: TestRequest) -> None:
+    has_benchmark = request.benchmark is not None
+    for name, option, value in (
+        ("data preparation MLCube", "--data_preparation", request.preparator),
+        ("model MLCube", "--model", request.model),
+        ("evaluator MLCube", "--evaluator", request.evaluator),
+    ):
+        if value is None and not has_benchmark:
+            raise UsageError(
+                "missing_option", f"No {name} is given.", f"Give {option} (a path or an id), or --benchmark."
+            )
+    if (request.data_path is None) != (request.labels_path is None):
+        raise UsageError("missing_option", "--data_path and --labels_path belong together.", "Give both.")
+    sources = [request.data_path is not None, request.demo_url is not None]
+    if all(sources):
+        raise UsageError(
+            "two_data_sources",
+            "Two data sources are given.",
+            "Give either --data_path with --labels_path, or --demo_dataset_url.",
+        )
+    if not any(sources) and not has_benchmark:
+        raise UsageError(
+            "missing_option",
+            "No data is given.",
+            "Give --data_path and --labels_path, or --demo_dataset_url, or --benchmark.",
+        )
+
+
+def _resolve_cubes(site: Site, request: TestRequest, benchmark: BenchmarkView | None) -> TestCubes:
+    def one(reference: str | None, registered: int | None, kind: Kind, option: str) -> ReadyCube:
+        if reference is not None:
+            return resolve_cube(site, reference, kind, option=option)
+        if registered is None:
+            raise UsageError("missing_option", f"{option} is missing.", "Give a path or an id.")
+        return registered_cube(site, site.api.mlcubes.get(registered), kind)
+
+    return TestCubes(
+        preparator=one(
+            request.preparator, benchmark.preparator if benchmark else None, Kind.PREPARATOR, "--data_preparation"
+        ),
+        model=one(request.model, benchmark.reference_model if benchmark else None, Kind.MODEL, "--model"),
+        evaluator=one(request.evaluator, benchmark.evaluator if benchmark else None, Kind.EVALUATOR, "--evaluator"),
+    )
+
+
+def _resolve_data(site: Site, request: TestRequest, benchmark: BenchmarkView | None) -> TestData:
+    if request.data_path is not None and request.labels_path is not None:
+        return local_data(Path(request.data_path).expanduser(), Path(request.labels_path).expanduser())
+    if request.demo_url is not None:
+        return demo_data(site, obtain(site, request.demo_url, option="--demo_dataset_url", expected=request.demo_hash))
+    if benchmark is None or not benchmark.demo.urls:
+        raise UsageError(
+            "missing_option", "No data is given.", "Give --data_path and --labels_path, or --demo_dataset_url."
+        )
+    return demo_data(site, obtain(site, benchmark.demo.urls[0], option="demo data", expected=benchmark.demo.digest))
+
+
+def _read_metrics(step: DoneStep) -> dict[str, Any]:
+    """The evaluator's YAML with NaN and infinities as null, which is how the contract writes undefined."""
+    document = load_yaml(
+        (step.outputs / "output_path").read_bytes(),
+        label="The evaluator's metrics",
+        max_bytes=limits.METRICS_BYTES,
+        allow_nan=True,
+    )
+    if not isinstance(document, dict):
+        raise InvalidInput(
+            "bad_metrics",
+            "The evaluator's metrics are no mapping.",
+            "Write a YAML mapping such as 'AUC: {Edema: 0.91}'.",
+        )
+    cleaned = _undefined(document)
+    assert isinstance(cleaned, dict)
+    return cleaned
+
+
+def _undefined(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _undefined(entry) for key, entry in value.items()}
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def _read_statistics(step: DoneStep) -> dict[str, Any]:
+    document = load_yaml(
+        (step.outputs / "output_path").read_bytes(),
+        label="The preparator's statistics",
+        max_bytes=limits.STATISTICS_BYTES,
+    )
+    if not isinstance(document, dict):
+        raise InvalidInput(
+            "bad_statistics",
+            "The preparator's statistics are no mapping.",
+            "Write a YAML mapping such as 'cases: 120'.",
+        )
+    return document
+
+
+def _tested(runner: StepRunner, ready: ReadyCube) -> TestedCube:
+    prepared = runner.prepared(ready)
+    digests = {name: str(value) for name, value in prepared.digests.items()}
+    return TestedCube(mlcube=ready.mlcube, files=ready.files, form=prepared.form, form_digests=digests)
+
+
+def _summary(entry: Any) -> TestSummary:
+    document = entry.report
+    labels = document["labels"]
+    return TestSummary(
+        id=str(entry.id),
+        created_at=entry.created_at,
+        preparator=labels["preparator"],
+        model=labels["model"],
+        evaluator=labels["evaluator"],
+        data=labels["data"],
+        engine=document["report"]["engine"],
+        metrics=document["metrics"],
+        report=document["report"],
+    )
+
+
+def _architecture() -> str:
+    from platform import machine
+
+    return machine()

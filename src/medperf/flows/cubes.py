@@ -1,0 +1,142 @@
+"""One MLCube made ready to run: a folder on this machine, or a registered one fetched, verified and unpacked."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from medperf.domain.digests import Digest
+from medperf.domain.errors import InvalidInput
+from medperf.domain.events import Note, StepFinished, StepStarted
+from medperf.domain.manifests import Manifest, parameters_default, parse_manifest, require_kind
+from medperf.domain.states import Kind
+from medperf.flows.site import Site
+from medperf.runtime.engines.base import CubeFiles
+from medperf.wire.models import FileName, FileRef, MLCubeView
+
+
+@dataclass(frozen=True)
+class ReadyCube:
+    """A cube whose files are here. ``files`` are the digests that a report names: of the registered files, or of the folder's content."""
+
+    label: str
+    mlcube: int | None
+    cube: CubeFiles
+    files: dict[FileName, str]
+
+
+def resolve_cube(site: Site, reference: str, wanted: Kind, *, option: str) -> ReadyCube:
+    """A path to a manifest (or its folder), or the id of a registered MLCube.
+
+    Raises:
+        InvalidInput: neither exists, or it is of another kind.
+    """
+    path = Path(reference).expanduser()
+    if not path.exists() and reference.isdecimal():
+        return registered_cube(site, site.api.mlcubes.get(int(reference)), wanted)
+    if not path.exists():
+        raise InvalidInput(
+            "cube_missing",
+            f"{option} {reference!r} is neither a path that exists nor the id of a registered MLCube.",
+            "List the registered ones with: medperf mlcube ls",
+        )
+    from medperf.runtime.manifests.files import load_cube
+
+    cube = load_cube(path)
+    require_kind(cube.manifest, wanted, label=f"{option} {reference!r}")
+    _warn_unknown(site, cube.manifest, reference)
+    return ReadyCube(
+        label=reference,
+        mlcube=None,
+        cube=cube,
+        files=_named({name: str(digest) for name, digest in cube.digests.items()}),
+    )
+
+
+def registered_cube(site: Site, view: MLCubeView, wanted: Kind) -> ReadyCube:
+    """Fetch a registered MLCube's files (each once) and unpack them (once: the folder is kept as a sealed step).
+
+    Raises:
+        InvalidInput: another kind, marked invalid, or a file whose digest differs.
+    """
+    if view.kind is not wanted:
+        raise InvalidInput(
+            "wrong_kind",
+            f"MLCube {view.id} ({view.name}) is a {view.kind.value}, but a {wanted.value} is needed here.",
+            "List yours with: medperf mlcube ls --mine",
+        )
+    if not view.is_valid:
+        raise InvalidInput(
+            "invalid_mlcube", f"MLCube {view.id} ({view.name}) was marked invalid by its owner.", "Use another one."
+        )
+    from medperf.runtime.manifests.files import load_cube
+
+    key = Digest.of_document({"cube": {name: ref.digest for name, ref in view.files.items()}})
+    sealed = site.workspace.steps.lookup(key)
+    if sealed is None:
+        title = f"Fetching {view.name}"
+        site.emit(StepStarted(title))
+        clock = site.clock()
+        with site.workspace.steps.begin(key, task="fetch") as step:
+            _lay_out(site, view, step.outputs / "cube")
+            load_cube(step.outputs / "cube" / "mlcube" / "mlcube.yaml")
+            sealed = step.seal({"name": view.name})
+        site.emit(StepFinished(title, site.clock() - clock))
+    cube = load_cube(sealed.outputs / "cube" / "mlcube" / "mlcube.yaml")
+    require_kind(cube.manifest, wanted, label=f"MLCube {view.id}")
+    return ReadyCube(
+        label=view.name, mlcube=view.id, cube=cube, files=_named({name: ref.digest for name, ref in view.files.items()})
+    )
+
+
+def _lay_out(site: Site, view: MLCubeView, base: Path) -> None:
+    """The MLCube layout: ``mlcube/mlcube.yaml``, ``mlcube/workspace/...`` and the project where the manifest expects it."""
+    from medperf.runtime.archives import unpack
+
+    folder = base / "mlcube"
+    workspace = folder / "workspace"
+    workspace.mkdir(parents=True)
+    manifest_file = fetch(site, view.files["manifest"], name=f"manifest of {view.name}")
+    shutil.copyfile(manifest_file, folder / "mlcube.yaml")
+    manifest = parse_manifest(manifest_file.read_bytes())
+    if "parameters" in view.files:
+        target = workspace / (parameters_default(manifest) or "parameters.yaml")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(fetch(site, view.files["parameters"], name=f"parameters of {view.name}"), target)
+    if "additional" in view.files:
+        unpack(
+            fetch(site, view.files["additional"], name=f"additional files of {view.name}"),
+            workspace / "additional_files",
+            emit=site.emit,
+        )
+    if "project" in view.files and manifest.python is not None:
+        target = (folder / manifest.python.project).resolve()
+        unpack(fetch(site, view.files["project"], name=f"project of {view.name}"), target, emit=site.emit)
+
+
+def fetch(site: Site, ref: FileRef, *, name: str) -> Path:
+    """The file's bytes from the content store, downloaded and verified if they are not there yet."""
+    digest = Digest(ref.digest)
+    here = site.workspace.store.path(digest)
+    if here is not None:
+        return here
+    from medperf.client.downloads import Downloader
+
+    needs_api = any(url.startswith("asset:") for url in ref.urls)
+    downloader = Downloader(site.workspace.store, api=site.api if needs_api else None, cancel=site.cancel)
+    return downloader.fetch(ref, name=name, emit=site.emit).path
+
+
+def _warn_unknown(site: Site, manifest: Manifest, reference: str) -> None:
+    if manifest.unknown:
+        site.emit(
+            Note(f"{reference}: unknown sections were read over: {', '.join(manifest.unknown)}.", level="warning")
+        )
+
+
+def _named(digests: Mapping[str, str]) -> dict[FileName, str]:
+    """Only the file names that the wire knows; a newer server's others are not this client's to report."""
+    return {name: digests[name] for name in get_args(FileName) if name in digests}

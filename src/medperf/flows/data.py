@@ -1,0 +1,91 @@
+"""The data of a compatibility test: folders on this machine, or a demo dataset (a tarball with ``paths.yaml`` at its root)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medperf.domain.digests import Digest
+from medperf.domain.documents import load_yaml
+from medperf.domain.errors import InvalidInput
+from medperf.domain.manifests import relative_path
+from medperf.flows.files import Obtained
+from medperf.flows.site import Site
+
+PATHS_FILE = "paths.yaml"
+
+
+@dataclass(frozen=True)
+class TestData:
+    """Records and labels, and where they come from (for listings). ``demo_digest`` None for plain folders."""
+
+    __test__ = False
+
+    data_path: Path
+    labels_path: Path
+    source: str
+    demo_digest: Digest | None = None
+
+
+def local_data(data_path: Path, labels_path: Path) -> TestData:
+    """Folders given on the command line.
+
+    Raises:
+        InvalidInput: one of them does not exist.
+    """
+    for option, path in (("--data_path", data_path), ("--labels_path", labels_path)):
+        if not path.exists():
+            raise InvalidInput(
+                "path_missing",
+                f"{option} {str(path)!r} does not exist.",
+                "Check the path; it is relative to the current folder.",
+            )
+    return TestData(data_path=data_path.resolve(), labels_path=labels_path.resolve(), source=str(data_path))
+
+
+def demo_data(site: Site, demo: Obtained) -> TestData:
+    """Unpack a demo dataset (once: the unpacked folder is kept as a sealed step) and find its two paths.
+
+    Raises:
+        InvalidInput: no safe archive, no ``paths.yaml``, or a path in it that leads elsewhere or to nothing.
+    """
+    key = Digest.of_document({"unpack": demo.digest, "purpose": "demo"})
+    sealed = site.workspace.steps.lookup(key)
+    if sealed is None:
+        from medperf.runtime.archives import unpack
+
+        with site.workspace.steps.begin(key, task="unpack") as step:
+            unpack(demo.path, step.outputs / "demo", emit=site.emit)
+            read_paths(step.outputs / "demo")
+            sealed = step.seal({"source": demo.source})
+    data_path, labels_path = read_paths(sealed.outputs / "demo")
+    return TestData(data_path=data_path, labels_path=labels_path, source=demo.source, demo_digest=demo.digest)
+
+
+def read_paths(folder: Path) -> tuple[Path, Path]:
+    """The two paths that ``paths.yaml`` in ``folder`` names.
+
+    Raises:
+        InvalidInput: missing, wrong shape, or a path that leads out of the folder or to nothing.
+    """
+    file = folder / PATHS_FILE
+    fix = "Put a file paths.yaml beside the data with 'data_path: mock/images' and 'labels_path: mock/labels'."
+    if not file.is_file() or file.is_symlink():
+        raise InvalidInput("no_paths_yaml", "The demo dataset has no paths.yaml at its root.", fix)
+    document = load_yaml(file.read_bytes(), label=PATHS_FILE)
+    if not isinstance(document, dict):
+        raise InvalidInput("bad_paths_yaml", "paths.yaml is no mapping.", fix)
+    found = []
+    for name in ("data_path", "labels_path"):
+        value = document.get(name)
+        if not isinstance(value, str):
+            raise InvalidInput("bad_paths_yaml", f"paths.yaml does not say {name!r}.", fix)
+        path = folder / relative_path(value, f"paths.yaml: {name}")
+        if not path.exists() or not path.resolve().is_relative_to(folder.resolve()):
+            raise InvalidInput(
+                "bad_paths_yaml",
+                f"paths.yaml: {name} {value!r} does not exist in the demo dataset.",
+                "Name a folder that is in the tarball.",
+            )
+        found.append(path)
+    return found[0], found[1]

@@ -1,0 +1,200 @@
+"""Register, list and read MLCubes."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urljoin
+
+from medperf.domain.digests import Digest
+from medperf.domain.errors import Conflict, InvalidInput, NotFound, ServerUnavailable
+from medperf.domain.events import Note
+from medperf.domain.manifests import Manifest, kind_of, parse_manifest
+from medperf.domain.states import Kind, State
+from medperf.flows.files import Obtained, digest_file, host, is_remote, obtain
+from medperf.flows.packaging import FILE_NAMES
+from medperf.flows.site import Site
+from medperf.flows.uploads import Uploads, create_once
+from medperf.wire.models import FileName, FileRef, FormName, MLCubeCreate, MLCubeView
+
+
+@dataclass(frozen=True)
+class MLCubeSubmission:
+    """What the person gave. Each file is a URL or a local path; each hash a sha256, optional."""
+
+    name: str
+    manifest: str
+    parameters: str | None = None
+    additional: str | None = None
+    image: str | None = None
+    project: str | None = None
+    manifest_hash: str | None = None
+    parameters_hash: str | None = None
+    additional_hash: str | None = None
+    image_hash: str | None = None
+    project_hash: str | None = None
+    development: bool = False
+
+
+def submit_mlcube(site: Site, submission: MLCubeSubmission) -> MLCubeView:
+    """Check, host what is local, register. Nothing is left on the server when it fails.
+
+    Raises:
+        InvalidInput: a file is missing, its digest differs, the manifest has no kind, or a form lacks what it needs.
+        Conflict: you have an MLCube of this name already.
+    """
+    manifest_file = obtain(site, submission.manifest, option="--mlcube-file", expected=submission.manifest_hash)
+    data = manifest_file.path.read_bytes()
+    manifest = parse_manifest(data, label="--mlcube-file")
+    kind = kind_of(manifest)
+    if manifest.unknown:
+        site.emit(
+            Note(f"Unknown sections of the manifest were read over: {', '.join(manifest.unknown)}.", level="warning")
+        )
+    refuse_taken_name(site, submission.name)
+    with tempfile.TemporaryDirectory(prefix="medperf-") as temporary:
+        files: dict[FileName, Obtained] = {"manifest": manifest_file}
+        if submission.parameters:
+            files["parameters"] = obtain(
+                site, submission.parameters, option="--parameters-file", expected=submission.parameters_hash
+            )
+        if submission.additional:
+            files["additional"] = obtain(
+                site, submission.additional, option="--additional-file", expected=submission.additional_hash
+            )
+        if submission.image:
+            files["image"] = obtain(site, submission.image, option="--image-file", expected=submission.image_hash)
+        project = _project(site, submission, manifest, manifest_file, Path(temporary))
+        if project is not None:
+            files["project"] = project
+        forms = _forms(manifest, files, submission)
+        _check_needed(manifest, kind, files)
+        with Uploads(site) as uploads:
+            refs: dict[FileName, FileRef] = {}
+            for key, file in files.items():
+                ref, asset = host(site, file, name=f"{submission.name}-{FILE_NAMES.get(key, 'image')}")
+                uploads.add(asset)
+                refs[key] = ref
+            body = MLCubeCreate(
+                name=submission.name,
+                manifest_text=data.decode(),
+                files=refs,
+                forms=forms,
+                state=State.DEVELOPMENT if submission.development else State.OPERATION,
+            )
+            view = create_once(site, "mlcube", body, site.api.mlcubes.create)
+            uploads.keep()
+    return view
+
+
+def list_mlcubes(
+    site: Site,
+    *,
+    mine: bool = False,
+    kind: Kind | None = None,
+    state: State | None = None,
+    name: str | None = None,
+    limit: int | None = None,
+) -> list[MLCubeView]:
+    """What the account may see, oldest first."""
+    return list(site.api.mlcubes.list(owner="me" if mine else None, kind=kind, state=state, name=name, limit=limit))
+
+
+def view_mlcube(site: Site, mlcube_id: int) -> MLCubeView:
+    """One MLCube with its manifest."""
+    return site.api.mlcubes.get(mlcube_id)
+
+
+def refuse_taken_name(site: Site, name: str) -> None:
+    """Found before anything is uploaded.
+
+    Raises:
+        Conflict: the account has an MLCube of this name.
+    """
+    taken = next(iter(site.api.mlcubes.list(owner="me", name=name, limit=1)), None)
+    if taken is not None:
+        raise Conflict(
+            "name_taken",
+            f"You already have an MLCube named {name!r} (id {taken.id}).",
+            "Choose another name, e.g. with a version at its end.",
+        )
+
+
+def _project(
+    site: Site, submission: MLCubeSubmission, manifest: Manifest, manifest_file: Obtained, temporary: Path
+) -> Obtained | None:
+    """The project archive of a ``python:`` section: given, found beside the manifest, or packed from the local project folder."""
+    if submission.project:
+        return obtain(site, submission.project, option="--project-file", expected=submission.project_hash)
+    if manifest.python is None:
+        return None
+    if is_remote(submission.manifest):
+        try:
+            return obtain(
+                site,
+                urljoin(submission.manifest, FILE_NAMES["project"]),
+                option="--project-file",
+                expected=submission.project_hash,
+            )
+        except (NotFound, InvalidInput, ServerUnavailable):
+            return None
+    beside = manifest_file.path.parent / FILE_NAMES["project"]
+    if beside.is_file():
+        return obtain(site, str(beside), option="--project-file", expected=submission.project_hash)
+    folder = manifest_file.path.parent / manifest.python.project
+    if folder.is_dir():
+        from medperf.runtime.archives import pack_folder
+
+        packed = temporary / FILE_NAMES["project"]
+        pack_folder(folder, packed)
+        digest, size = digest_file(packed)
+        return Obtained(path=packed, digest=digest, size=size, source=str(folder), url=None)
+    return None
+
+
+def _forms(
+    manifest: Manifest, files: dict[FileName, Obtained], submission: MLCubeSubmission
+) -> dict[FormName, dict[str, str]]:
+    """The forms that can be registered, each with the digests that pin it.
+
+    Raises:
+        InvalidInput: there is none; the message says which file or hash would make one.
+    """
+    forms: dict[FormName, dict[str, str]] = {}
+    if manifest.python is not None and "project" in files:
+        forms["python"] = {"project": files["project"].digest}
+    image = files.get("image")
+    if manifest.singularity_image is not None and image is not None:
+        forms["sif"] = {"file": image.digest}
+    elif manifest.docker_image is not None and image is not None:
+        forms["oci"] = {"archive": image.digest}
+    elif manifest.docker_image is not None and submission.image_hash:
+        forms["oci"] = {"image": Digest(submission.image_hash)}
+    if forms:
+        return forms
+    ways = []
+    if manifest.python is not None:
+        ways.append("--project-file (project.tar.gz, which medperf mlcube package writes)")
+    if manifest.docker_image is not None:
+        ways.append("--image-hash (the image's digest) or --image-file (its archive)")
+    if manifest.singularity_image is not None:
+        ways.append("--image-file (the .sif file)")
+    raise InvalidInput("no_form", "Nothing pins what this MLCube would run.", f"Give {', or '.join(ways)}.")
+
+
+def _check_needed(manifest: Manifest, kind: Kind, files: dict[FileName, Obtained]) -> None:
+    for task in manifest.tasks.values():
+        for parameter in task.inputs:
+            if parameter.name == "parameters_file" and "parameters" not in files:
+                raise InvalidInput(
+                    "file_missing",
+                    f"The task {task.name} of this {kind.value} reads parameters_file.",
+                    "Give it with --parameters-file.",
+                )
+            if (parameter.default or "").split("/")[0] == "additional_files" and "additional" not in files:
+                raise InvalidInput(
+                    "file_missing",
+                    f"The task {task.name} of this {kind.value} reads {parameter.default}.",
+                    "Give the tarball with --additional-file.",
+                )

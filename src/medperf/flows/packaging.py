@@ -1,0 +1,88 @@
+"""Prepare the files of an MLCube for hosting: ``deploy/`` beside the manifest, the same bytes each time."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from medperf.domain.digests import Digest
+from medperf.domain.manifests import kind_of, parameters_default
+from medperf.domain.states import Kind
+from medperf.flows.files import digest_file
+
+#: What each registered file is called in ``deploy/``.
+FILE_NAMES = {
+    "manifest": "mlcube.yaml",
+    "parameters": "parameters.yaml",
+    "additional": "additional_files.tar.gz",
+    "project": "project.tar.gz",
+}
+
+
+@dataclass(frozen=True)
+class PackagedFile:
+    """One file to host; ``size`` in bytes."""
+
+    path: Path
+    digest: Digest
+    size: int
+
+
+@dataclass(frozen=True)
+class Package:
+    """The files of one MLCube. ``output``: the single archive of all of them, if asked for."""
+
+    kind: Kind
+    name: str
+    folder: Path
+    files: dict[str, PackagedFile]
+    unknown: tuple[str, ...]
+    output: Path | None
+
+
+def package_mlcube(folder: Path, *, output: Path | None = None) -> Package:
+    """Write ``deploy/`` in the MLCube's folder, whole or not at all.
+
+    Args:
+        folder: the folder of ``mlcube.yaml``, or the file.
+        output: also write one ``.tar.gz`` of ``deploy/`` there.
+
+    Raises:
+        InvalidInput: no manifest, a wrong kind, a missing project or parameters file, links in a folder to pack.
+    """
+    from medperf.runtime.archives import pack_folder
+    from medperf.runtime.manifests.files import load_cube
+
+    cube = load_cube(folder)
+    kind = kind_of(cube.manifest)
+    target = cube.folder / "deploy"
+    with tempfile.TemporaryDirectory(dir=cube.folder, prefix=".deploy-") as temporary:
+        fresh = Path(temporary)
+        shutil.copyfile(cube.folder / "mlcube.yaml", fresh / FILE_NAMES["manifest"])
+        parameters = cube.workspace / (parameters_default(cube.manifest) or "parameters.yaml")
+        if parameters.is_file():
+            shutil.copyfile(parameters, fresh / FILE_NAMES["parameters"])
+        additional = cube.workspace / "additional_files"
+        if additional.is_dir():
+            pack_folder(additional, fresh / FILE_NAMES["additional"])
+        if cube.project is not None:
+            pack_folder(cube.project, fresh / FILE_NAMES["project"])
+        fresh.chmod(0o755)
+        if target.exists():
+            shutil.rmtree(target)
+        # The temporary folder becomes deploy/; TemporaryDirectory must then find something to remove.
+        fresh.rename(target)
+        fresh.mkdir()
+    files = {}
+    for name, file_name in FILE_NAMES.items():
+        path = target / file_name
+        if path.exists():
+            digest, size = digest_file(path)
+            files[name] = PackagedFile(path=path, digest=digest, size=size)
+    if output is not None:
+        pack_folder(target, output)
+    return Package(
+        kind=kind, name=cube.manifest.name, folder=target, files=files, unknown=cube.manifest.unknown, output=output
+    )
