@@ -1,0 +1,217 @@
+"""``medperf benchmark``: what is compared, and the admin's decision about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medperf.cli.base import Session, example, noun, session_of
+from medperf.cli.metrics import show_test
+from medperf.cli.output import Column
+from medperf.domain.errors import UsageError
+from medperf.domain.states import Approval, State
+
+if TYPE_CHECKING:
+    from medperf.wire.models import BenchmarkView
+
+app = noun("benchmark", "Submit, look up and decide about benchmarks.", "medperf benchmark ls --mine")
+_Id = Annotated[int, typer.Argument(metavar="ID", help="The benchmark's id.", show_default=False)]
+
+
+@example(
+    app,
+    "submit",
+    "medperf benchmark submit --name tutorial_bmk --description 'My first benchmark' \\",
+    "    --demo-url https://example.com/demo.tar.gz \\",
+    "    --data-preparation-mlcube 1 --reference-model-mlcube 2 --evaluator-mlcube 3",
+    "medperf benchmark submit --from medperf_tutorial --name tutorial_bmk",
+)
+def submit(
+    ctx: typer.Context,
+    name: Annotated[
+        str | None, typer.Option("--name", "-n", metavar="NAME", help="Its name, unique among yours.")
+    ] = None,
+    description: Annotated[
+        str | None, typer.Option("--description", "-d", metavar="TEXT", help="What it compares.")
+    ] = None,
+    docs_url: Annotated[
+        str | None, typer.Option("--docs-url", "-u", metavar="URL", help="Where more about it can be read.")
+    ] = None,
+    demo_url: Annotated[
+        str | None,
+        typer.Option(
+            "--demo-url", metavar="URL|PATH", help="The demo dataset's tarball. A local file is uploaded to the server."
+        ),
+    ] = None,
+    demo_hash: Annotated[
+        str | None, typer.Option("--demo-hash", metavar="SHA256", help="The tarball's digest, to be checked.")
+    ] = None,
+    data_preparation_mlcube: Annotated[
+        int | None, typer.Option("--data-preparation-mlcube", "-p", metavar="ID", help="The data preparation MLCube.")
+    ] = None,
+    reference_model_mlcube: Annotated[
+        int | None, typer.Option("--reference-model-mlcube", "-m", metavar="ID", help="The reference model MLCube.")
+    ] = None,
+    evaluator_mlcube: Annotated[
+        int | None, typer.Option("--evaluator-mlcube", "-e", metavar="ID", help="The metrics MLCube.")
+    ] = None,
+    from_folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="FOLDER", help="Instead of the ids: a folder with three MLCubes and a demo dataset."
+        ),
+    ] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Run every step of the test again, even if nothing changed.")
+    ] = False,
+) -> None:
+    """Run the compatibility test on the demo dataset and, if it passes, submit the benchmark for approval."""
+    from medperf.flows.benchmarks import BenchmarkSubmission, submit_benchmark, submit_benchmark_from_folder
+
+    session = session_of(ctx)
+    single: dict[str, Any] = {
+        "--demo-url": demo_url,
+        "--data-preparation-mlcube": data_preparation_mlcube,
+        "--reference-model-mlcube": reference_model_mlcube,
+        "--evaluator-mlcube": evaluator_mlcube,
+    }
+    if from_folder is not None:
+        _refuse(
+            [option for option, value in {**single, "--demo-hash": demo_hash}.items() if value is not None],
+            "cannot be given together with --from",
+        )
+        with session.site(stops_gently=True) as site:
+            made = submit_benchmark_from_folder(
+                site, from_folder, name=name, description=description, docs_url=docs_url, no_cache=no_cache
+            )
+    else:
+        _refuse(
+            [option for option, value in {"--name": name, **single}.items() if value is None],
+            "must be given (or --from FOLDER)",
+        )
+        submission = BenchmarkSubmission(
+            name=str(name),
+            description=description or "",
+            demo_url=str(demo_url),
+            preparator=single["--data-preparation-mlcube"],
+            reference_model=single["--reference-model-mlcube"],
+            evaluator=single["--evaluator-mlcube"],
+            demo_hash=demo_hash,
+            docs_url=docs_url or "",
+            no_cache=no_cache,
+        )
+        with session.site(stops_gently=True) as site:
+            made = submit_benchmark(site, submission)
+    if session.out.as_json:
+        session.out.json(made)
+        return
+    show_test(session.out, made.test)
+    for cube in made.mlcubes:
+        session.out.line(f"MLCube {cube.id} ({cube.name}): {cube.kind.value}")
+    session.out.created("benchmark", made.benchmark.id, made.benchmark.name)
+    session.out.line(f"It is {made.benchmark.approval.value}: an admin of the server decides about it.")
+    session.out.line(f"Next: {session.next('benchmark', 'view', str(made.benchmark.id))}")
+
+
+@example(app, "ls", "medperf benchmark ls", "medperf benchmark ls --mine", "medperf benchmark ls --approval PENDING")
+def ls(
+    ctx: typer.Context,
+    mine: Annotated[bool, typer.Option("--mine", help="Only yours.")] = False,
+    approval: Annotated[
+        Approval | None, typer.Option("--approval", case_sensitive=False, help="Only so decided.")
+    ] = None,
+    state: Annotated[State | None, typer.Option("--state", case_sensitive=False, help="Only in this state.")] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Only of this name.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="At most so many.")] = None,
+) -> None:
+    """List the benchmarks you may see."""
+    from medperf.flows.benchmarks import list_benchmarks
+
+    session = session_of(ctx)
+    with session.site() as site:
+        found = list_benchmarks(site, mine=mine, approval=approval, state=state, name=name, limit=limit)
+    if session.out.as_json:
+        session.out.json({"items": found})
+        return
+    session.out.table(
+        [
+            Column("id", right=True),
+            Column("name"),
+            Column("cubes", extra=True),
+            Column("state"),
+            Column("approval"),
+            Column("active", extra=True),
+            Column("owner"),
+            Column("created", extra=True),
+        ],
+        [
+            (
+                entry.id,
+                entry.name,
+                (entry.preparator, entry.reference_model, entry.evaluator),
+                entry.state,
+                entry.approval,
+                entry.is_active,
+                entry.owner.name,
+                entry.created_at,
+            )
+            for entry in found
+        ],
+        empty="No benchmarks found. Submit one with: medperf benchmark submit --help",
+    )
+
+
+@example(app, "view", "medperf benchmark view 1")
+def view(ctx: typer.Context, benchmark: _Id) -> None:
+    """Show a benchmark with its metrics contract and what its compatibility test found."""
+    from medperf.flows.benchmarks import view_benchmark
+
+    session = session_of(ctx)
+    with session.site() as site:
+        session.out.show(view_benchmark(site, benchmark))
+
+
+@example(app, "approve", "medperf benchmark approve 1", "medperf benchmark approve 1 --reason 'Checked by the board'")
+def approve(
+    ctx: typer.Context,
+    benchmark: _Id,
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Why; its owner reads it.", show_default=False)
+    ] = "",
+) -> None:
+    """Approve a benchmark (admins only)."""
+    from medperf.flows.benchmarks import decide_benchmark
+
+    session = session_of(ctx)
+    with session.site() as site:
+        decided = decide_benchmark(site, benchmark, approve=True, reason=reason)
+    _decided(session, decided)
+
+
+@example(app, "reject", "medperf benchmark reject 1 --reason 'The demo dataset holds real names'")
+def reject(
+    ctx: typer.Context,
+    benchmark: _Id,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; its owner reads it.")],
+) -> None:
+    """Reject a benchmark (admins only)."""
+    from medperf.flows.benchmarks import decide_benchmark
+
+    session = session_of(ctx)
+    with session.site() as site:
+        decided = decide_benchmark(site, benchmark, approve=False, reason=reason)
+    _decided(session, decided)
+
+
+def _decided(session: Session, benchmark: BenchmarkView) -> None:
+    if session.out.as_json:
+        session.out.json(benchmark)
+    else:
+        session.out.line(f"Benchmark {benchmark.id} ({benchmark.name}) is {benchmark.approval.value}.")
+
+
+def _refuse(options: list[str], why: str) -> None:
+    if options:
+        raise UsageError("usage", f"{', '.join(options)} {why}.", "See: medperf benchmark submit --help")

@@ -1,0 +1,200 @@
+"""The one handler: whatever a command raises becomes two lines for the person who must act, and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import json
+import os
+import platform
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from medperf import __version__
+from medperf.cli.output import OutputClosed, clean, document
+from medperf.domain.errors import InternalError, Interrupted, MedPerfError, TaskFailed, UsageError
+
+#: What the parser raises. Typer brings a click of its own, older ones used the library; this module is the right one of both.
+words: Any = importlib.import_module(typer.BadParameter.__module__)
+
+if TYPE_CHECKING:
+    from medperf.cli.session import Session
+
+#: Faults of the machine that a person can mend, and how.
+_MENDABLE = {
+    errno.ENOSPC: "Make room on that disk, or move MedPerf's files with MEDPERF_HOME.",
+    errno.EDQUOT: "Make room in your quota, or move MedPerf's files with MEDPERF_HOME.",
+    errno.EROFS: "Move MedPerf's files to a disk that can be written with MEDPERF_HOME.",
+    errno.EACCES: "Check who owns that file and who may use it.",
+    errno.EPERM: "Check who owns that file and who may use it.",
+    errno.EMFILE: "Raise the limit of open files (ulimit -n).",
+}
+
+
+def guard(session: Session, work: Callable[[], None]) -> int:
+    """Run ``work`` and return the exit code: 0, 1, 2, 70 or 130."""
+    try:
+        work()
+    except OutputClosed:
+        _drop_stdout(session)
+    except typer.Exit as ended:
+        return ended.exit_code
+    except words.NoArgsIsHelpError as asked:
+        text = f"{asked.ctx.get_help()}\n"
+        return guard(session, lambda: session.out.write(text))
+    except words.UsageError as error:
+        return show(session, _usage(error))
+    except MedPerfError as error:
+        return _crash(session, error) if isinstance(error, InternalError) else show(session, error)
+    except (KeyboardInterrupt, typer.Abort):
+        return show(session, Interrupted())
+    except OSError as error:
+        if error.errno in _MENDABLE:
+            place = f": {error.filename}" if error.filename else ""
+            return show(session, MedPerfError("machine", f"{error.strerror}{place}.", _MENDABLE[error.errno]))
+        return _crash(session, error)
+    except Exception as error:  # noqa: BLE001 - the door
+        refused = _refused(error)
+        return show(session, refused) if refused is not None else _crash(session, error)
+    return 0
+
+
+def show(session: Session, error: MedPerfError) -> int:
+    """Print an error on stderr and return its exit code."""
+    if session.format == "json":
+        body = {"code": error.code, "what": error.what, "fix": error.fix, "details": document(error.details)}
+        _write(session, json.dumps({"error": body}) + "\n")
+        return error.exit_code
+    lines = [f"Error: {clean(error.what)}"]
+    if isinstance(error, TaskFailed):
+        lines += _task_lines(error.details)
+    if error.fix:
+        lines.append(f"What to do: {clean(error.fix)}")
+    if session.verbose and error.__traceback__ is not None:
+        lines.append("".join(traceback.format_exception(error)).rstrip())
+    _write(session, "\n".join(lines) + "\n")
+    return error.exit_code
+
+
+def _task_lines(details: dict[str, Any]) -> list[str]:
+    """The task, how it ended, what the container said last, and where all of it is."""
+    exit_code = details.get("exit_code")
+    how = f", exit code {exit_code}" if exit_code is not None else ""
+    reason = f" ({details['reason']})" if details.get("reason") else ""
+    lines = [f"Task: {clean(str(details.get('task', 'unknown')))}{how}{clean(reason)}"]
+    said = details.get("last_lines") or []
+    said = said.splitlines() if isinstance(said, str) else said
+    if said:
+        lines.append("The last lines of the container's own output:")
+        lines += [f"  | {clean(str(line))}" for line in said]
+    if details.get("log"):
+        lines.append(f"Log: {clean(str(details['log']))}")
+    return lines
+
+
+def _refused(error: Exception) -> MedPerfError | None:
+    """A request that breaks the limits both sides agree on, before it was sent; None for any other fault."""
+    if type(error).__module__.partition(".")[0] != "pydantic_core":
+        return None
+    from medperf.wire import models
+
+    body = getattr(models, str(getattr(error, "title", "")), None)
+    if not (isinstance(body, type) and issubclass(body, models.Body)):
+        return None
+    faults: Any = error
+    parts = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults.errors(include_input=False)]
+    return MedPerfError(
+        "invalid_input", f"This cannot be sent: {'; '.join(parts)}.", "Correct it and run the command again."
+    )
+
+
+def _usage(error: Any) -> UsageError:
+    path = error.ctx.command_path if error.ctx is not None else "medperf"
+    what = error.format_message().replace("\n\t", " ").rstrip()
+    fix = f"See: {path} --help"
+    if isinstance(error, words.NoSuchOption) and error.possibilities:
+        what = error.message
+        fix = f"Did you mean {' or '.join(sorted(error.possibilities))}? {fix}"
+    return UsageError("usage", what if what.endswith((".", "?")) else f"{what}.", fix)
+
+
+def _crash(session: Session, error: Exception) -> int:
+    trace = "".join(traceback.format_exception(error))
+    log = _write_log(session, trace)
+    what = (
+        error.what
+        if isinstance(error, MedPerfError)
+        else f"MedPerf itself failed ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'})."
+    )
+    where = (
+        f"The details are in {log}"
+        if log
+        else "No log could be written; run it again with --verbose to see the details"
+    )
+    details: dict[str, Any] = {"log": str(log) if log else None}
+    code = error.code if isinstance(error, MedPerfError) else "internal"
+    return show(
+        session,
+        _with_trace(
+            InternalError(
+                code, what, f"This is a fault of ours. {where}; please report it with that text.", details=details
+            ),
+            error,
+        ),
+    )
+
+
+def _with_trace(shown: InternalError, cause: Exception) -> InternalError:
+    shown.__traceback__ = cause.__traceback__
+    shown.__cause__ = cause
+    return shown
+
+
+def _write_log(session: Session, trace: str) -> Path | None:
+    """The traceback in a new file only its owner can read. The command line is left out: it may hold a password."""
+    head = f"medperf {__version__}, Python {platform.python_version()}, {platform.platform()}\n{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}\n\n"
+    for folder in _log_folders(session):
+        try:
+            for part in (folder.parent, folder):  # with parents=True the home itself would be open to others
+                part.mkdir(mode=0o700, exist_ok=True)
+            path = folder / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}.log"
+            with os.fdopen(
+                os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                "w",
+                encoding="utf-8",
+                errors="backslashreplace",
+            ) as stream:
+                stream.write(head + trace)
+        except OSError:
+            continue
+        return path
+    return None
+
+
+def _log_folders(session: Session) -> list[Path]:
+    given = session.environ.get("MEDPERF_HOME")
+    folders = []
+    with contextlib.suppress(RuntimeError, OSError):
+        folders.append((Path(given).expanduser() if given else Path.home() / ".medperf") / "logs")
+    with contextlib.suppress(OSError):
+        folders.append(Path(tempfile.gettempdir()) / f"medperf-logs-{os.getuid()}")
+    return folders
+
+
+def _write(session: Session, text: str) -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody hears: the exit code still says it
+        session.stderr.write(text)
+        session.stderr.flush()
+
+
+def _drop_stdout(session: Session) -> None:
+    """Python flushes stdout at exit; what is left in it has no reader."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), session.stdout.fileno())

@@ -1,0 +1,216 @@
+"""``medperf mlcube``: registered containers."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medperf.cli.base import example, noun, session_of
+from medperf.cli.output import Column
+from medperf.domain.states import Kind, State
+
+app = noun("mlcube", "Make, package, submit and look up MLCubes (registered containers).", "medperf mlcube ls --mine")
+
+#: Which option of ``submit`` takes which packaged file.
+_OPTIONS = {
+    "manifest": "--mlcube-file",
+    "parameters": "--parameters-file",
+    "additional": "--additional-file",
+    "image": "--image-file",
+    "project": "--project-file",
+}
+
+
+@example(
+    app,
+    "submit",
+    "medperf mlcube submit --name my-prep-cube \\",
+    "    --mlcube-file https://example.com/prep/mlcube.yaml \\",
+    "    --parameters-file https://example.com/prep/parameters.yaml",
+    "medperf mlcube submit --name my-model --mlcube-file my_model/mlcube/deploy/mlcube.yaml \\",
+    "    --parameters-file my_model/mlcube/deploy/parameters.yaml",
+)
+def submit(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Option("--name", "-n", metavar="NAME", help="Its name, unique among yours.")],
+    mlcube_file: Annotated[
+        str,
+        typer.Option(
+            "--mlcube-file", "-m", metavar="URL|PATH", help="The manifest. A local file is uploaded to the server."
+        ),
+    ],
+    mlcube_hash: Annotated[
+        str | None, typer.Option("--mlcube-hash", metavar="SHA256", help="The manifest's digest, to be checked.")
+    ] = None,
+    parameters_file: Annotated[
+        str | None, typer.Option("--parameters-file", "-p", metavar="URL|PATH", help="The parameters file.")
+    ] = None,
+    parameters_hash: Annotated[
+        str | None, typer.Option("--parameters-hash", metavar="SHA256", help="Its digest, to be checked.")
+    ] = None,
+    additional_file: Annotated[
+        str | None, typer.Option("--additional-file", "-a", metavar="URL|PATH", help="The tarball of additional files.")
+    ] = None,
+    additional_hash: Annotated[
+        str | None, typer.Option("--additional-hash", metavar="SHA256", help="Its digest, to be checked.")
+    ] = None,
+    image_file: Annotated[
+        str | None, typer.Option("--image-file", "-i", metavar="URL|PATH", help="The image's archive or .sif file.")
+    ] = None,
+    image_hash: Annotated[
+        str | None, typer.Option("--image-hash", metavar="SHA256", help="The image's digest.")
+    ] = None,
+    project_file: Annotated[
+        str | None,
+        typer.Option(
+            "--project-file",
+            metavar="URL|PATH",
+            help="project.tar.gz of a python: section; looked for beside the manifest.",
+        ),
+    ] = None,
+    project_hash: Annotated[
+        str | None, typer.Option("--project-hash", metavar="SHA256", help="Its digest, to be checked.")
+    ] = None,
+    development: Annotated[
+        bool, typer.Option("--development", help="Register it in DEVELOPMENT: only you see it, and it can change.")
+    ] = False,
+) -> None:
+    """Register an MLCube from its files."""
+    from medperf.flows.mlcubes import MLCubeSubmission, submit_mlcube
+
+    session = session_of(ctx)
+    submission = MLCubeSubmission(
+        name=name,
+        manifest=mlcube_file,
+        parameters=parameters_file,
+        additional=additional_file,
+        image=image_file,
+        project=project_file,
+        manifest_hash=mlcube_hash,
+        parameters_hash=parameters_hash,
+        additional_hash=additional_hash,
+        image_hash=image_hash,
+        project_hash=project_hash,
+        development=development,
+    )
+    with session.site() as site:
+        made = submit_mlcube(site, submission)
+    if session.out.as_json:
+        session.out.json(made)
+        return
+    session.out.created("mlcube", made.id, made.name, next=session.next("mlcube", "view", str(made.id)))
+
+
+@example(app, "ls", "medperf mlcube ls", "medperf mlcube ls --mine --kind model")
+def ls(
+    ctx: typer.Context,
+    mine: Annotated[bool, typer.Option("--mine", help="Only yours.")] = False,
+    kind: Annotated[Kind | None, typer.Option("--kind", help="Only of this kind.")] = None,
+    state: Annotated[State | None, typer.Option("--state", case_sensitive=False, help="Only in this state.")] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Only of this name.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="At most so many.")] = None,
+) -> None:
+    """List the MLCubes you may see."""
+    from medperf.flows.mlcubes import list_mlcubes
+
+    session = session_of(ctx)
+    with session.site() as site:
+        found = list_mlcubes(site, mine=mine, kind=kind, state=state, name=name, limit=limit)
+    if session.out.as_json:
+        session.out.json({"items": found})
+        return
+    session.out.table(
+        [
+            Column("id", right=True),
+            Column("name"),
+            Column("kind"),
+            Column("state"),
+            Column("valid", extra=True),
+            Column("owner"),
+            Column("created", extra=True),
+        ],
+        [
+            (cube.id, cube.name, cube.kind, cube.state, cube.is_valid, cube.owner.name, cube.created_at)
+            for cube in found
+        ],
+        empty="No MLCubes found. Register one with: medperf mlcube submit --help",
+    )
+
+
+@example(app, "view", "medperf mlcube view 1", "medperf mlcube view 1 --output cube.yaml")
+def view(
+    ctx: typer.Context,
+    mlcube: Annotated[int, typer.Argument(metavar="ID", help="The MLCube's id.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to this file.")
+    ] = None,
+) -> None:
+    """Show an MLCube with its files, digests and manifest."""
+    from medperf.flows.mlcubes import view_mlcube
+
+    session = session_of(ctx)
+    with session.site() as site:
+        found = view_mlcube(site, mlcube)
+    if output is None:
+        session.out.show(found)
+        return
+    session.out.save(found, output)
+
+
+@example(app, "package", "medperf mlcube package medperf_tutorial/chexpert_prep/mlcube")
+def package(
+    ctx: typer.Context,
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The folder that holds mlcube.yaml.", show_default=False)
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE.tar.gz", help="Also write all files as one archive.")
+    ] = None,
+) -> None:
+    """Write the files to host into the folder deploy beside the manifest, and show their digests."""
+    from medperf.flows.packaging import package_mlcube
+
+    session = session_of(ctx)
+    made = package_mlcube(folder, output=output)
+    if session.out.as_json:
+        session.out.json(made)
+        return
+    session.out.table(
+        [Column("file"), Column("path"), Column("bytes", right=True), Column("digest", short=True)],
+        [(name, file.path, file.size, file.digest) for name, file in made.files.items()],
+        empty="Nothing was packaged.",
+    )
+    if made.output is not None:
+        session.out.wrote(made.output)
+    if made.unknown:
+        session.out.line(f"Read over in the manifest, for they are unknown: {', '.join(made.unknown)}")
+    words = [word for name, file in made.files.items() for word in (_OPTIONS[name], str(file.path))]
+    session.out.line(f"Next: {session.next('mlcube', 'submit', '--name', made.name, *words)}")
+
+
+@example(app, "create", "medperf mlcube create model --name my-model")
+def create(
+    ctx: typer.Context,
+    template: Annotated[
+        str, typer.Argument(metavar="TEMPLATE", help="data_preparator, model or evaluator.", show_default=False)
+    ],
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="The folder to make; the template's name when missing.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Where to make it.", show_default=False)
+    ] = Path(),
+) -> None:
+    """Make a new MLCube to start from; it can be packaged and tested at once."""
+    from medperf.flows.templates import create_mlcube
+
+    session = session_of(ctx)
+    folder = create_mlcube(template, name=name or template, output=output)
+    if session.out.as_json:
+        session.out.json({"folder": folder})
+        return
+    session.out.line(f"Created {template} in {folder}.")
+    session.out.line(f"Next: {shlex.join(['medperf', 'mlcube', 'package', str(folder / 'mlcube')])}")

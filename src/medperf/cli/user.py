@@ -1,0 +1,82 @@
+"""``medperf user``: the accounts of the server."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from medperf.cli.base import example, noun, session_of
+from medperf.cli.output import Column
+
+app = noun("user", "Manage the accounts of the server (admins only).", "medperf user ls")
+
+
+@example(app, "add", "medperf user add alice --email alice@example.com", "medperf user add bob --admin")
+def add(
+    ctx: typer.Context,
+    username: Annotated[str, typer.Argument(metavar="USERNAME", help="The name to log in with.", show_default=False)],
+    password: Annotated[
+        str | None,
+        typer.Option(
+            "--password", "-p", metavar="TEXT", help="Asked for when missing, which keeps it out of the process list."
+        ),
+    ] = None,
+    email: Annotated[str | None, typer.Option("--email", metavar="ADDRESS", help="Where to reach the person.")] = None,
+    admin: Annotated[bool, typer.Option("--admin", help="May approve benchmarks and manage accounts.")] = False,
+) -> None:
+    """Make an account."""
+    from medperf.flows.accounts import add_user
+
+    session = session_of(ctx)
+    with session.site() as site:
+        made = add_user(site, username=username, password=password, email=email, admin=admin)
+    if session.out.as_json:
+        session.out.json(made)
+        return
+    session.out.created("user", made.id, made.username, next=session.next("login", "--username", made.username))
+
+
+@example(app, "ls", "medperf user ls")
+def ls(
+    ctx: typer.Context,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="At most so many.")] = None,
+) -> None:
+    """List the accounts."""
+    from medperf.flows.accounts import list_users
+
+    session = session_of(ctx)
+    with session.site() as site:
+        found = list_users(site, limit=limit)
+    if session.out.as_json:
+        session.out.json({"items": found})
+        return
+    session.out.table(
+        [
+            Column("id", right=True),
+            Column("username"),
+            Column("email"),
+            Column("admin"),
+            Column("active"),
+            Column("created", extra=True),
+        ],
+        [(user.id, user.username, user.email, user.is_admin, user.is_active, user.created_at) for user in found],
+        empty="No accounts found.",
+    )
+
+
+@example(app, "disable", "medperf user disable alice")
+def disable(
+    ctx: typer.Context,
+    user: Annotated[str, typer.Argument(metavar="ID|NAME", help="The account.", show_default=False)],
+) -> None:
+    """Disable an account: its logins end at once, what it owns stays."""
+    from medperf.flows.accounts import disable_user
+
+    session = session_of(ctx)
+    with session.site() as site:
+        disabled = disable_user(site, user)
+    if session.out.as_json:
+        session.out.json(disabled)
+    else:
+        session.out.line(f"Disabled user {disabled.id} ({disabled.username}).")

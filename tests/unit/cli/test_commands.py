@@ -1,0 +1,407 @@
+"""Words to flow to text: what each command passes on, and what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medperf.domain.errors import Conflict
+from medperf.domain.metrics import MetricRule, MetricsContract
+from medperf.domain.states import Approval, Kind, State
+from medperf.flows.accounts import LoginResult, LogoutResult, StatusReport
+from medperf.flows.benchmarks import BenchmarkSubmission, BenchmarkSubmitted
+from medperf.flows.compatibility import TestRequest, TestResult, TestSummary
+from medperf.flows.doctor import Check, DoctorReport
+from medperf.flows.mlcubes import MLCubeSubmission
+from medperf.flows.packaging import Package, PackagedFile
+from medperf.flows.tutorial import SeedResult, TutorialFolder
+from medperf.wire.models import AssetView, CompatibilityReport
+
+METRICS = {"AUC.Edema": 0.9125, "AUC.Hernia": None, "cases.evaluated": 19, "cases.failed": 1, "cases.total": 20}
+
+
+def outcome(make: Any, *, containers: int = 5) -> TestResult:
+    cube = {"files": {"manifest": make.digest}, "form": "python", "form_digests": {"wheels": make.digest}}
+    report = CompatibilityReport(
+        client_version="0.1.0",
+        engine="sandbox",
+        architecture="x86_64",
+        policy={},
+        prepared_identity=make.digest,
+        preparator=cube,
+        model=cube,
+        evaluator=cube,
+        steps=(),
+        metrics={"AUC": {"Edema": 0.9125, "Hernia": None}},
+        started_at=make.now,
+        finished_at=make.now,
+    )
+    contract = MetricsContract(rules=(MetricRule("AUC.Edema"),), primary="AUC.Edema", has_cases=True)
+    return TestResult("3f2a90", report, METRICS, contract, containers, 12.34)
+
+
+def test_login(shell: Any, make: Any) -> None:
+    calls = shell.flow("accounts.login", LoginResult("alice", True, "https://localhost:8000", make.now))
+    answer = shell.run("--profile", "local", "login", "-u", "alice")
+    assert answer.out == (
+        "Logged in to https://localhost:8000 as alice (an admin), until 2026-03-01 09:30 UTC.\nNext: medperf status --profile local\n"
+    )
+    assert calls[0][1] == {"username": "alice", "password": None}
+    assert shell.sites[0].options.profile == "local"
+    assert shell.sites[0].closed
+
+
+def test_logout_and_passwd(shell: Any) -> None:
+    shell.flow("accounts.logout", LogoutResult("alice", True))
+    assert shell.run("logout").out == "Logged out alice.\n"
+    shell.flow("accounts.logout", LogoutResult(None, False))
+    assert shell.run("logout").out == "You were not logged in.\n"
+    shell.flow("accounts.change_password", None)
+    assert shell.run("passwd").out == "Your password was changed.\n"
+    assert shell.run("--format=json", "passwd").json() == {"changed": True}
+
+
+@pytest.mark.parametrize("words", [("--profile", "p", "--server", "https://h", "--certificate", "c", "mlcube", "ls"), ("mlcube", "ls", "--profile", "p", "--server", "https://h", "--certificate=c"), ("mlcube", "--profile=p", "ls", "--server=https://h", "--certificate", "c")])  # fmt: skip
+def test_global_options_before_between_and_after(shell: Any, words: tuple[str, ...]) -> None:
+    shell.flow("mlcubes.list_mlcubes", [])
+    assert shell.run(*words).code == 0
+    options = shell.sites[0].options
+    assert (options.profile, options.server, options.certificate) == ("p", "https://h", "c")
+
+
+@pytest.mark.parametrize("where", ["before", "after", "environment"])
+def test_json_everywhere(shell: Any, make: Any, where: str) -> None:
+    shell.flow("mlcubes.list_mlcubes", [make.mlcube()])
+    if where == "environment":
+        shell.monkeypatch.setenv("MEDPERF_FORMAT", "json")
+    words = {
+        "before": ("--format", "json", "mlcube", "ls"),
+        "after": ("mlcube", "ls", "--format", "json"),
+        "environment": ("mlcube", "ls"),
+    }
+    answer = shell.run(*words[where])
+    assert answer.json()["items"][0]["name"] == "my-prep-cube"
+    assert answer.err == ""
+
+
+def test_the_option_outranks_the_environment(shell: Any) -> None:
+    shell.flow("mlcubes.list_mlcubes", [])
+    shell.monkeypatch.setenv("MEDPERF_FORMAT", "json")
+    assert shell.run("--format", "text", "mlcube", "ls").out.startswith("No MLCubes")
+
+
+def test_status(shell: Any, make: Any) -> None:
+    report = StatusReport(
+        "local",
+        "https://localhost:8000",
+        None,
+        False,
+        None,
+        None,
+        None,
+        None,
+        False,
+        None,
+        "/w",
+        2500,
+        "sandbox",
+        0,
+        "Nobody answers.",
+    )
+    shell.flow("accounts.status", report)
+    out = shell.run("status").out
+    assert "server: https://localhost:8000\n" in out.replace('"', "")
+    assert "not logged in" in out
+    assert out.endswith("Problem: Nobody answers.\n")
+    assert shell.run("status", "--format", "json").json()["workspace_bytes"] == 2500
+
+
+def test_doctor_fails_when_something_is_wrong(shell: Any) -> None:
+    shell.flow(
+        "doctor.examine",
+        DoctorReport(
+            (
+                Check("disk", True, "much"),
+                Check("engine", False, "none", "Install bubblewrap."),
+                Check("gpu", None, "none"),
+            )
+        ),
+    )
+    answer = shell.run("doctor")
+    assert answer.code == 1
+    assert "PROBLEM" in answer.out
+    assert "engine: Install bubblewrap." in answer.out
+    assert shell.run("--format", "json", "doctor").json()["ok"] is False
+    shell.flow("doctor.examine", DoctorReport((Check("disk", True, "much"),)))
+    assert shell.run("doctor").code == 0
+
+
+@pytest.mark.parametrize("dashes", ["_", "-"])
+def test_test_run(shell: Any, make: Any, dashes: str) -> None:
+    calls = shell.flow("compatibility.run_test", outcome(make))
+    words = "test run --data_preparation prep/mlcube.yaml --model m.yaml --evaluator e.yaml --data_path d --labels_path l --no-cache"
+    answer = shell.run(*words.replace("_", dashes).split())
+    assert answer.code == 0, answer.err
+    assert calls[0][0][1] == TestRequest(
+        preparator="prep/mlcube.yaml", model="m.yaml", evaluator="e.yaml", data_path="d", labels_path="l", no_cache=True
+    )
+    lines = answer.out.splitlines()
+    assert [line.split() for line in lines[:3]] == [
+        ["METRIC", "VALUE"],
+        ["AUC.Edema", "0.9125"],
+        ["AUC.Hernia", "undefined"],
+    ]
+    assert lines[3:] == [
+        "Cases: 19 evaluated, 1 failed, 20 total",
+        "The compatibility test passed in 12.34 s. Report: 3f2a90",
+        "Next: medperf test view 3f2a90",
+    ]
+    document = shell.run("--format", "json", *words.split()).json()
+    assert document["metrics"]["AUC.Hernia"] is None
+    assert document["report"]["preparator"]["files"]["manifest"] == make.digest
+    assert document["contract"]["primary"] == "AUC.Edema"
+
+
+def test_a_test_that_started_nothing_says_so(shell: Any, make: Any) -> None:
+    shell.flow("compatibility.run_test", outcome(make, containers=0))
+    assert "Nothing changed: no container was started.\n" in shell.run("test", "run", "-b", "1").out
+
+
+def test_test_ls_and_view(shell: Any, make: Any) -> None:
+    result = outcome(make)
+    summary = TestSummary(
+        "3f2a90",
+        "2026-03-01T09:30:00Z",
+        "prep",
+        "model",
+        "metrics",
+        "mock",
+        "sandbox",
+        METRICS,
+        result.report.model_dump(mode="json"),
+    )
+    shell.flow("compatibility.list_tests", [summary])
+    assert "3f2a90" in shell.run("test", "ls").out
+    calls = shell.flow("compatibility.view_test", summary)
+    out = shell.run("test", "view").out
+    assert calls[0][0][1] is None
+    assert out.count(make.digest) >= 7
+    assert "AUC.Hernia  undefined" in out
+    shell.run("test", "view", "3f")
+    assert calls[1][0][1] == "3f"
+    shell.flow("compatibility.list_tests", [])
+    assert shell.run("test", "ls").out == "No test was run yet. Run one with: medperf test run --help\n"
+
+
+def test_mlcube_submit(shell: Any, make: Any) -> None:
+    calls = shell.flow("mlcubes.submit_mlcube", make.mlcube())
+    answer = shell.run(
+        *[
+            "mlcube",
+            "submit",
+            "--name",
+            "my-prep-cube",
+            "--mlcube-file",
+            "https://e/m.yaml",
+            "--parameters-file",
+            "p.yaml",
+            "-a",
+            "a.tgz",
+            "--image-hash",
+            "sha256:x",
+        ]
+    )
+    assert answer.out == "Created mlcube 1 (my-prep-cube).\nNext: medperf mlcube view 1\n"
+    assert calls[0][0][1] == MLCubeSubmission(
+        name="my-prep-cube", manifest="https://e/m.yaml", parameters="p.yaml", additional="a.tgz", image_hash="sha256:x"
+    )
+
+
+def test_mlcube_ls(shell: Any, make: Any) -> None:
+    calls = shell.flow("mlcubes.list_mlcubes", [make.mlcube(), make.mlcube(12, "other")])
+    answer = shell.run("mlcube", "ls", "--mine", "--kind", "model", "--state", "operation", "--limit", "5")
+    assert calls[0][1] == {"mine": True, "kind": Kind.MODEL, "state": State.OPERATION, "name": None, "limit": 5}
+    assert [line.split()[:3] for line in answer.out.splitlines()] == [
+        ["ID", "NAME", "KIND"],
+        ["1", "my-prep-cube", "preparator"],
+        ["12", "other", "preparator"],
+    ]
+    assert "\x1b" not in answer.out
+    assert "2026-03-01 09:30 UTC" in answer.out
+
+
+def test_mlcube_view(shell: Any, make: Any, tmp_path: Path) -> None:
+    shell.flow("mlcubes.view_mlcube", make.mlcube())
+    out = shell.run("mlcube", "view", "1").out
+    assert "manifest_text: |\n  name: prep\n  tasks: {}\n" in out
+    assert shell.run("mlcube", "view", "1", "-o", "cube.yaml").out == "Wrote cube.yaml.\n"
+    assert (tmp_path / "cube.yaml").read_text() == out
+    assert shell.run("mlcube", "view", "1", "-o", "no/folder").code == 1
+
+
+def test_mlcube_package(shell: Any, make: Any) -> None:
+    deploy = Path("my cube/mlcube/deploy")
+    files = {
+        "manifest": PackagedFile(deploy / "mlcube.yaml", make.digest, 10),
+        "project": PackagedFile(deploy / "project.tar.gz", make.digest, 99),
+    }
+    shell.flow("packaging.package_mlcube", Package(Kind.MODEL, "xrv", deploy, files, ("gpu",), Path("all.tar.gz")))
+    out = shell.run("mlcube", "package", "my cube/mlcube").out
+    assert make.digest in out
+    assert "Wrote all.tar.gz." in out
+    assert "unknown: gpu" in out
+    assert out.endswith(
+        "Next: medperf mlcube submit --name xrv --mlcube-file 'my cube/mlcube/deploy/mlcube.yaml' --project-file 'my cube/mlcube/deploy/project.tar.gz'\n"
+    )
+
+
+def test_mlcube_create_works_for_real(shell: Any, tmp_path: Path) -> None:
+    answer = shell.run("mlcube", "create", "model", "--name", "my-model")
+    assert answer.out.endswith("Next: medperf mlcube package my-model/mlcube\n")
+    assert (tmp_path / "my-model" / "mlcube" / "mlcube.yaml").is_file()
+    assert shell.run("mlcube", "create", "model", "--name", "my-model").code == 1
+    assert shell.run("mlcube", "create", "doctor").code == 1
+
+
+SUBMIT = "benchmark submit --name tutorial_bmk --description text --demo-url https://e/d.tgz --data-preparation-mlcube 1 --reference-model-mlcube 2 --evaluator-mlcube 3"
+
+
+def test_benchmark_submit_prints_the_metrics(shell: Any, make: Any) -> None:
+    calls = shell.flow("benchmarks.submit_benchmark", BenchmarkSubmitted(make.benchmark(), outcome(make)))
+    out = shell.run(*SUBMIT.split()).out
+    assert calls[0][0][1] == BenchmarkSubmission(
+        name="tutorial_bmk",
+        description="text",
+        demo_url="https://e/d.tgz",
+        preparator=1,
+        reference_model=2,
+        evaluator=3,
+    )
+    assert "AUC.Edema      0.9125" in out
+    assert "Cases: 19 evaluated" in out
+    assert "Created benchmark 1 (tutorial_bmk).\nIt is PENDING" in out
+    assert out.endswith("Next: medperf benchmark view 1\n")
+    assert shell.run("--format", "json", *SUBMIT.split()).json()["benchmark"]["approval"] == "PENDING"
+
+
+def test_benchmark_submit_from_a_folder(shell: Any, make: Any) -> None:
+    calls = shell.flow(
+        "benchmarks.submit_benchmark_from_folder", BenchmarkSubmitted(make.benchmark(), outcome(make), (make.mlcube(),))
+    )
+    out = shell.run("benchmark", "submit", "--from", "tutorial", "-n", "b").out
+    assert calls[0][0][1] == Path("tutorial")
+    assert calls[0][1] == {"name": "b", "description": None, "docs_url": None, "no_cache": False}
+    assert "MLCube 1 (my-prep-cube): preparator" in out
+
+
+def test_benchmark_submit_refuses_half_a_command(shell: Any) -> None:
+    answer = shell.run("benchmark", "submit", "--name", "b", "-p", "1")
+    assert answer.code == 2
+    assert "--demo-url, --reference-model-mlcube, --evaluator-mlcube must be given" in answer.err
+    assert shell.run("benchmark", "submit", "--from", "x", "-p", "1").code == 2
+
+
+def test_benchmark_ls_view_and_decisions(shell: Any, make: Any) -> None:
+    shell.flow("benchmarks.list_benchmarks", [make.benchmark()])
+    assert "tutorial_bmk  1, 2, 3" in shell.run("benchmark", "ls", "--approval", "pending").out
+    shell.flow("benchmarks.view_benchmark", make.benchmark())
+    assert "approval: PENDING" in shell.run("benchmark", "view", "1").out
+    calls = shell.flow("benchmarks.decide_benchmark", make.benchmark(approval=Approval.APPROVED))
+    assert shell.run("benchmark", "approve", "1").out == "Benchmark 1 (tutorial_bmk) is APPROVED.\n"
+    assert calls[0][1] == {"approve": True, "reason": ""}
+    assert shell.run("benchmark", "reject", "1").code == 2
+    shell.run("benchmark", "reject", "1", "--reason", "no")
+    assert calls[1][1] == {"approve": False, "reason": "no"}
+
+
+def test_assets(shell: Any, make: Any) -> None:
+    asset = AssetView(
+        id=3, name="demo.tar.gz", digest=make.digest, size=12, owner=make.mlcube().owner, created_at=make.now
+    )
+    shell.flow("assets.upload_asset", asset)
+    assert "asset:3" in shell.run("asset", "upload", "demo.tar.gz").out
+    shell.flow("assets.list_assets", [asset])
+    assert make.digest in shell.run("asset", "ls", "--mine").out
+
+
+def test_users(shell: Any, make: Any) -> None:
+    calls = shell.flow("accounts.add_user", make.user())
+    assert (
+        shell.run("user", "add", "alice", "--admin").out
+        == "Created user 7 (alice).\nNext: medperf login --username alice\n"
+    )
+    assert calls[0][1] == {"username": "alice", "password": None, "email": None, "admin": True}
+    shell.flow("accounts.list_users", [make.user()])
+    assert "alice" in shell.run("user", "ls").out
+    shell.flow("accounts.disable_user", make.user())
+    assert shell.run("user", "disable", "alice").out == "Disabled user 7 (alice).\n"
+
+
+def test_tutorial(shell: Any) -> None:
+    calls = shell.flow(
+        "tutorial.setup_tutorial", TutorialFolder(Path("medperf_tutorial"), ("metrics",), "medperf test run")
+    )
+    assert (
+        shell.run("tutorial", "setup", "model").out
+        == "Created medperf_tutorial with metrics.\nNext: medperf test run\n"
+    )
+    assert calls[0] == (("model",), {"folder": Path("medperf_tutorial"), "force": False})
+
+
+def test_server_seed_never_shows_a_password(shell: Any) -> None:
+    calls = shell.flow("tutorial.seed_server", SeedResult("https://localhost:8000", ("testbenchmarkowner",), (), ()))
+    answer = shell.run("server", "seed", "--demo", "benchmark", "--cert", "cert.crt", "--password", "hunter2")
+    assert answer.code == 0, answer.err
+    assert calls[0][1]["certificate"] == "cert.crt"
+    assert "testbenchmarkowner" in answer.out
+    assert "hunter2" not in answer.out + answer.err
+    assert answer.out.endswith("Next: medperf tutorial setup benchmark\n")
+
+
+def test_a_flow_that_refuses(shell: Any) -> None:
+    shell.flow("mlcubes.submit_mlcube", Conflict("name_taken", "You already have one.", "Choose another name."))
+    answer = shell.run("mlcube", "submit", "-n", "a", "-m", "b")
+    assert (answer.code, answer.out, answer.err) == (
+        1,
+        "",
+        "Error: You already have one.\nWhat to do: Choose another name.\n",
+    )
+
+
+def test_profiles_for_real(shell: Any, tmp_path: Path) -> None:
+    made = shell.run(
+        *[
+            "profile",
+            "create",
+            "lab",
+            "--server",
+            "https://medperf.example.org",
+            "--engine",
+            "sandbox",
+            "--timeout",
+            "infer=7200",
+        ]
+    )
+    assert (made.code, made.out) == (0, "Created profile lab.\nNext: medperf profile activate lab\n")
+    assert shell.run("profile", "activate", "lab").out == "Profile lab is active. Server: https://medperf.example.org\n"
+    assert [line.split()[:3] for line in shell.run("profile", "ls").out.splitlines()] == [
+        ["NAME", "SERVER", "ACTIVE"],
+        ["local", "https://localhost:8000", "no"],
+        ["lab", "https://medperf.example.org", "yes"],
+    ]
+    assert (
+        shell.run("profile", "set", "--memory-bytes", "1000000000", "--timeout", "infer=").out
+        == "Changed profile lab.\n"
+    )
+    view = shell.run("profile", "view", "--format", "json").json()
+    assert (view["memory_bytes"], view["timeouts"], view["engine"]) == (1_000_000_000, {}, "sandbox")
+    assert "server: https://medperf.example.org\n" in shell.run("profile", "view", "lab").out
+    assert shell.run("--profile", "local", "profile", "view").out.startswith("name: local\n")
+    assert shell.run("profile", "set").code == 2
+    assert shell.run("profile", "set", "--timeout", "soon").code == 2
+    assert shell.run("profile", "delete", "lab").code == 1
+    shell.run("profile", "activate", "local")
+    assert shell.run("profile", "delete", "lab").out == "Deleted profile lab.\n"
+    assert shell.run("profile", "view", "lab").code == 1

@@ -1,0 +1,95 @@
+"""``medperf server``: a real server, made, started, asked, stopped and reset by the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("medperf.server.admin")
+PROGRAM = "import sys; from medperf.cli.main import main; sys.exit(main())"
+
+
+def test_init_and_reset(shell: Any, tmp_path: Path) -> None:
+    answer = shell.run("server", "init", "--data", "srv", "--development")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out == (
+        "Created server in srv with the admin account admin.\nNext: medperf server start --data srv\n"
+    )
+    assert shell.run("server", "init", "--data", "srv", "--development").code == 1
+    declined = shell.run("server", "reset", "--data", "srv", stdin="n\n")
+    assert (declined.code, "Nothing was deleted." in declined.err) == (1, True)
+    assert shell.run("server", "reset", "--data", "srv").code == 1  # nobody answers
+    assert shell.run("server", "reset", "--data", "srv", stdin="y\n").code == 0
+    before = shell.run("server", "reset", "--data", "srv", "--yes", "--format", "json").json()["instance_id"]
+    assert shell.run("server", "reset", "--data", "srv", "--yes", "--format", "json").json()["instance_id"] != before
+
+
+def test_a_real_server_asks_for_a_password_twice(shell: Any) -> None:
+    assert shell.run("server", "init", "--data", "srv", stdin="one pass\nanother\n").code == 1
+    answer = shell.run("server", "init", "--data", "srv", "--username", "root", stdin="one pass\none pass\n")
+    assert answer.code == 0, answer.err
+    assert "one pass" not in answer.out + answer.err
+    assert shell.run("server", "reset", "--data", "srv", "--yes").code == 1  # not for development
+    assert shell.run("server", "reset", "--data", "srv", "--yes", "--force").code == 0
+
+
+@pytest.mark.parametrize("where", ["environment", "here", "home"])
+def test_where_the_data_is(shell: Any, tmp_path: Path, where: str) -> None:
+    folder = {"environment": tmp_path / "named", "here": tmp_path / "server", "home": tmp_path / "home" / "server"}[
+        where
+    ]
+    if where == "environment":
+        shell.monkeypatch.setenv("MEDPERF_SERVER_DATA", str(folder))
+    if where == "here":
+        folder.mkdir()
+        (folder / "reset_db.sh").touch()
+    assert shell.run("server", "init", "--development").code == 0
+    assert (folder / "db.sqlite3").is_file()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_says_where_it_listens_and_ends_with_0(tmp_path: Path, number: signal.Signals) -> None:
+    environ = {**os.environ, "MEDPERF_HOME": str(tmp_path / "home")}
+    words = ("server", "start", "--data", str(tmp_path / "srv"), "--port", "0", "--development")
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=environ,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        url = process.stdout.readline().split()[4]
+        assert url.startswith("https://localhost:")
+        assert process.stdout.readline().startswith(f"Log in with: medperf --server {url} login")
+        if number is signal.SIGINT:
+            _log_in(url, tmp_path, environ)
+    finally:
+        process.send_signal(number)
+    assert process.wait(timeout=30) == 0
+    assert process.stderr.read() == ""
+    process.stdout.close()
+    process.stderr.close()
+
+
+def _log_in(url: str, cwd: Path, environ: dict[str, str]) -> None:
+    """The account that started the server logs in from another folder, without naming a certificate."""
+    run = [sys.executable, "-c", PROGRAM, "--server", url]
+    login = subprocess.run(
+        [*run, "login"], input="admin\nadmin\n", capture_output=True, text=True, check=False, cwd=cwd, env=environ
+    )
+    assert login.returncode == 0, login.stderr
+    users = subprocess.run(
+        [*run, "--format", "json", "user", "ls"], capture_output=True, text=True, check=False, cwd=cwd, env=environ
+    )
+    assert [user["username"] for user in json.loads(users.stdout)["items"]] == ["admin"]
