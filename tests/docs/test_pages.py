@@ -1,0 +1,110 @@
+"""The pages cannot go stale: links lead somewhere, the command reference is what the commands say, files say no registry."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import playing
+import pytest
+
+ROOT = playing.ROOT
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+
+
+def script(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / name), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+
+
+def test_reference_is_fresh_and_links_resolve() -> None:
+    answer = script("build_docs.py", "--check")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_files_hold_no_registry_and_no_machine_path() -> None:
+    answer = script("check_files.py")
+    assert answer.returncode == 0, answer.stdout
+
+
+def test_check_files_finds_what_it_looks_for(tmp_path: Path) -> None:
+    copy = tmp_path / "scripts"
+    copy.mkdir()
+    (copy / "check_files.py").write_bytes((ROOT / "scripts" / "check_files.py").read_bytes())
+    (tmp_path / "a.txt").write_text("https://files." + "python" + "hosted.org/x\n")
+    (tmp_path / "b.sh").write_text("if then\n")
+    answer = subprocess.run([sys.executable, str(copy / "check_files.py")], capture_output=True, text=True, check=False)
+    assert answer.returncode == 1
+    assert "a.txt:1" in answer.stdout
+    assert "b.sh" in answer.stdout
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
+def test_decisions_have_their_four_parts(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert re.findall(r"^## (.*)$", text, flags=re.MULTILINE) == ["Context", "Decision", "Consequences", "Alternatives"]
+    assert page.name in (ROOT / "docs" / "decisions" / "README.md").read_text(encoding="utf-8")
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    assert [int(page.name[:4]) for page in DECISIONS] == list(range(1, len(DECISIONS) + 1))
+
+
+@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"])
+def test_a_project_has(name: str) -> None:
+    assert (ROOT / name).stat().st_size > 500
+
+
+def test_every_runtime_dependency_has_a_decision() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = [
+        re.match(r"[a-z0-9-]+", entry.lower())[0]
+        for entry in [*project["dependencies"], *project["optional-dependencies"]["server"]]
+    ]  # type: ignore[index]
+    text = " ".join(page.read_text(encoding="utf-8") for page in DECISIONS).lower().replace("_", "-")
+    missing = [name for name in names if name not in text and name.removesuffix("-cffi") not in text]
+    assert not missing
+
+
+def test_confinement_page_names_every_rule_and_limit() -> None:
+    from medperf.domain.confinement import ConfinementPolicy
+
+    text = (ROOT / "docs" / "concepts" / "confinement.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `([a-z-]+)` \|", text, flags=re.MULTILINE)[: len(ConfinementPolicy.RULES)] == list(
+        ConfinementPolicy.RULES
+    )
+
+
+def test_locked_requirements_cover_what_the_project_declares() -> None:
+    import tomllib
+
+    from packaging.requirements import Requirement
+    from packaging.version import Version
+
+    document = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project, groups = document["project"], document["dependency-groups"]
+    wanted = {
+        "site": project["dependencies"],
+        "server": [*project["dependencies"], *project["optional-dependencies"]["server"]],
+        "dev": [*project["dependencies"], *project["optional-dependencies"]["server"], *groups["dev"]],
+    }
+    for name, entries in wanted.items():
+        text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+        locked = dict(re.findall(r"^([a-z0-9._-]+)==([^\s;]+)", text, flags=re.MULTILINE))
+        assert "--index-url" not in text
+        assert "://" not in text
+        for entry in map(Requirement, entries):
+            found = locked.get(entry.name.lower().replace("_", "-"))
+            assert found is not None, f"requirements/{name}.txt lacks {entry.name}: make lock"
+            assert entry.specifier.contains(Version(found)), (
+                f"requirements/{name}.txt has {entry.name} {found}: make lock"
+            )
