@@ -61,8 +61,7 @@ def guard(session: Session, work: Callable[[], None]) -> int:
             return show(session, MedPerfError("machine", f"{error.strerror}{place}.", _MENDABLE[error.errno]))
         return _crash(session, error)
     except Exception as error:  # noqa: BLE001 - the door
-        refused = _refused(error)
-        return show(session, refused) if refused is not None else _crash(session, error)
+        return _crash(session, error)
     return 0
 
 
@@ -97,22 +96,6 @@ def _task_lines(details: dict[str, Any]) -> list[str]:
     if details.get("log"):
         lines.append(f"Log: {clean(str(details['log']))}")
     return lines
-
-
-def _refused(error: Exception) -> MedPerfError | None:
-    """A request that breaks the limits both sides agree on, before it was sent; None for any other fault."""
-    if type(error).__module__.partition(".")[0] != "pydantic_core":
-        return None
-    from medperf.wire import models
-
-    body = getattr(models, str(getattr(error, "title", "")), None)
-    if not (isinstance(body, type) and issubclass(body, models.Body)):
-        return None
-    faults: Any = error
-    parts = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults.errors(include_input=False)]
-    return MedPerfError(
-        "invalid_input", f"This cannot be sent: {'; '.join(parts)}.", "Correct it and run the command again."
-    )
 
 
 def _usage(error: Any) -> UsageError:

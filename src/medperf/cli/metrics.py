@@ -27,6 +27,6 @@ def show_metrics(out: Output, metrics: Mapping[str, Any]) -> None:
 def show_test(out: Output, test: TestResult) -> None:
     """What was measured, and whether anything had to run for it."""
     show_metrics(out, test.metrics)
-    out.line(f"The compatibility test passed in {human_seconds(test.seconds)}. Report: {test.report_id}")
+    out.line(f"The compatibility test passed in {human_seconds(test.seconds)}. Report: {test.report_id.short}")
     if test.containers_started == 0:
         out.line("Nothing changed: no container was started.")

@@ -92,7 +92,7 @@ def run(
         session.out.json(result)
         return
     show_test(session.out, result)
-    session.out.line(f"Next: {session.next('test', 'view', result.report_id)}")
+    session.out.line(f"Next: {session.next('test', 'view', result.report_id.short)}")
 
 
 @example(app, "ls", "medperf test ls")

@@ -61,7 +61,7 @@ def login(site: Site, *, username: str | None = None, password: str | None = Non
     server = site.anonymous_api.server.get()
     username = username or site.ask.text("username: ")
     password = password or site.ask.secret("password: ")
-    answer = site.anonymous_api.tokens.create(TokenCreate(username=username, password=password))
+    answer = site.anonymous_api.tokens.create(TokenCreate.of(username=username, password=password))
     site.credentials.set(
         site.profile.name,
         Credential(
@@ -110,7 +110,7 @@ def change_password(site: Site, *, current: str | None = None, new: str | None =
             raise InvalidInput(
                 "passwords_differ", "The two entries of the new password differ.", "Nothing was changed; try again."
             )
-    site.api.me.change_password(PasswordChange(current=current, new=new))
+    site.api.me.change_password(PasswordChange.of(current=current, new=new))
 
 
 def status(site: Site) -> StatusReport:
@@ -151,7 +151,7 @@ def add_user(
     """Make an account, as an admin. The password is asked for when not given."""
     site.credential()
     password = password or site.ask.secret(f"password for {username}: ")
-    return site.api.users.create(UserCreate(username=username, password=password, email=email, is_admin=admin))
+    return site.api.users.create(UserCreate.of(username=username, password=password, email=email, is_admin=admin))
 
 
 def list_users(site: Site, *, limit: int | None = None) -> list[UserView]:
@@ -166,8 +166,8 @@ def disable_user(site: Site, user: str) -> UserView:
         NotFound: there is no such account.
     """
     if user.isdecimal():
-        return site.api.users.update(int(user), UserUpdate(is_active=False))
+        return site.api.users.update(int(user), UserUpdate.of(is_active=False))
     found = next((entry for entry in site.api.users.list() if entry.username == user), None)
     if found is None:
         raise NotFound("unknown_user", f"There is no account named {user!r}.", "List them with: medperf user ls")
-    return site.api.users.update(found.id, UserUpdate(is_active=False))
+    return site.api.users.update(found.id, UserUpdate.of(is_active=False))

@@ -73,7 +73,7 @@ def submit_benchmark(site: Site, submission: BenchmarkSubmission) -> BenchmarkSu
     with Uploads(site) as uploads:
         ref, asset = host(site, demo, name=f"{submission.name}-demo.tar.gz")
         uploads.add(asset)
-        body = BenchmarkCreate(
+        body = BenchmarkCreate.of(
             name=submission.name,
             description=submission.description,
             docs_url=submission.docs_url,
@@ -152,7 +152,7 @@ def view_benchmark(site: Site, benchmark_id: int) -> BenchmarkView:
 
 def decide_benchmark(site: Site, benchmark_id: int, *, approve: bool, reason: str = "") -> BenchmarkView:
     """Approve or reject, as an admin."""
-    decision = Decision(approval=Approval.APPROVED if approve else Approval.REJECTED, reason=reason)
+    decision = Decision.of(approval=Approval.APPROVED if approve else Approval.REJECTED, reason=reason)
     return site.api.benchmarks.decide(benchmark_id, decision)
 
 

@@ -56,7 +56,7 @@ class TestResult:
 
     __test__ = False
 
-    report_id: str
+    report_id: Digest
     report: CompatibilityReport
     metrics: dict[str, Any]
     contract: MetricsContract
@@ -163,7 +163,7 @@ def test_workflow(
         {"labels": labels, "report": report.model_dump(mode="json"), "metrics": metrics}
     )
     return TestResult(
-        report_id=str(report_id),
+        report_id=report_id,
         report=report,
         metrics=metrics,
         contract=contract,

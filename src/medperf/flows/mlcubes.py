@@ -76,7 +76,7 @@ def submit_mlcube(site: Site, submission: MLCubeSubmission) -> MLCubeView:
                 ref, asset = host(site, file, name=f"{submission.name}-{FILE_NAMES.get(key, 'image')}")
                 uploads.add(asset)
                 refs[key] = ref
-            body = MLCubeCreate(
+            body = MLCubeCreate.of(
                 name=submission.name,
                 manifest_text=data.decode(),
                 files=refs,

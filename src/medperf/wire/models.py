@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from medperf.domain import limits
 from medperf.domain.digests import Digest
+from medperf.domain.errors import InvalidInput
 from medperf.domain.states import Approval, Kind, State
 
 
@@ -59,6 +60,19 @@ class Body(BaseModel):
     """Something a client sends: unknown fields are refused, types are not guessed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+    @classmethod
+    def of(cls, **fields: Any) -> Self:
+        """A body from what a person gave.
+
+        Raises:
+            InvalidInput: a field breaks a limit that both sides agree on; nothing was sent.
+        """
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_input=False)]
+            raise InvalidInput("invalid_input", f"This cannot be sent: {'; '.join(faults)}.", "Correct it and try again.") from error
 
 
 class View(BaseModel):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from medperf.domain.digests import Digest
 from medperf.domain.errors import Conflict
 from medperf.domain.metrics import MetricRule, MetricsContract
 from medperf.domain.states import Approval, Kind, State
@@ -39,7 +40,7 @@ def outcome(make: Any, *, containers: int = 5) -> TestResult:
         finished_at=make.now,
     )
     contract = MetricsContract(rules=(MetricRule("AUC.Edema"),), primary="AUC.Edema", has_cases=True)
-    return TestResult("3f2a90", report, METRICS, contract, containers, 12.34)
+    return TestResult(Digest("3f2a90" + "0" * 58), report, METRICS, contract, containers, 12.34)
 
 
 def test_login(shell: Any, make: Any) -> None:
@@ -155,8 +156,8 @@ def test_test_run(shell: Any, make: Any, dashes: str) -> None:
     ]
     assert lines[3:] == [
         "Cases: 19 evaluated, 1 failed, 20 total",
-        "The compatibility test passed in 12.34 s. Report: 3f2a90",
-        "Next: medperf test view 3f2a90",
+        "The compatibility test passed in 12.34 s. Report: 3f2a90000000",
+        "Next: medperf test view 3f2a90000000",
     ]
     document = shell.run("--format", "json", *words.split()).json()
     assert document["metrics"]["AUC.Hernia"] is None

@@ -106,7 +106,7 @@ def test_a_log_that_cannot_be_written_hides_nothing(shell: Any, tmp_path: Path) 
 
 def test_what_the_person_gave_and_no_server_would_take(shell: Any) -> None:
     shell.flow(
-        "accounts.add_user", lambda site, username, password, **_: UserCreate(username=username, password=password)
+        "accounts.add_user", lambda site, username, password, **_: UserCreate.of(username=username, password=password)
     )
     answer = shell.run("user", "add", "al ice", "-p", "x1")
     assert answer.code == 1

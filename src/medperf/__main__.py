@@ -1,0 +1,7 @@
+"""``python -m medperf``: the same command line."""
+
+import sys
+
+from medperf.cli.main import main
+
+sys.exit(main())
