@@ -15,7 +15,7 @@ from urllib.parse import urljoin
 
 from medperf.client.streams import Sink, SinkWriter, receive
 from medperf.domain import limits
-from medperf.domain.addresses import is_loopback, split_url
+from medperf.domain.addresses import is_address, is_loopback, split_url
 from medperf.domain.digests import Digest
 from medperf.domain.errors import Forbidden, InvalidInput, MedPerfError, NotFound, ServerUnavailable, Unauthenticated
 from medperf.domain.events import Emit, ignore
@@ -185,7 +185,12 @@ class Downloader:
             raise InvalidInput(
                 "insecure_url", f"{place} is not encrypted{hop}.", "Only https:// is followed beyond this machine."
             )
-        if here and not local and not self._allow_private:
+        from medperf.client.network import AddressRule
+
+        # Addresses are refused here already, since behind a proxy it is the proxy that connects; names are judged where they are looked up.
+        rule = AddressRule(private=self._allow_private, loopback=local)
+        host = str(parts.hostname)
+        if (here and not local and not self._allow_private) or (is_address(host) and not rule.allows(host, host)):
             raise _private(place, hop)
 
     @contextlib.contextmanager

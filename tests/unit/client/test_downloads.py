@@ -339,6 +339,14 @@ class TestAddresses:
         assert "127.0.0.1" in error.what
         assert server.seen == []
 
+    def test_a_proxy_is_no_way_round(self, serve: Any, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+        proxy = serve(lambda handler: handler.answer(200))
+        monkeypatch.setenv("https_proxy", proxy.url)
+        monkeypatch.setenv("no_proxy", "")
+        monkeypatch.setenv("NO_PROXY", "")
+        refused(lambda: downloader(workspace).probe("https://10.1.2.3/x"), InvalidInput, "private_address", workspace)
+        assert proxy.seen == []
+
     def test_the_rule(self) -> None:
         public = AddressRule(private=False, loopback=False)
         assert public.allows("x", "93.184.216.34")
