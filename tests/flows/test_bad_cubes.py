@@ -111,3 +111,13 @@ def test_missing_data(medperf: Command, workflow: Workflow) -> None:
     answer = medperf(*arguments, "--labels_path=nowhere", "--format", "json")
     assert answer.code == 1
     assert answer.error["code"] == "path_missing"
+
+
+def test_a_failing_check_stops_the_model_that_runs_beside_it(medperf: Command, workflow: Workflow, home: Path) -> None:
+    workflow.replace_task("prep", "sanity_check", "raise SystemExit('the prepared data are bad')")
+    workflow.replace_task("model", "infer", "import time\ntime.sleep(1000)")
+    answer = medperf(*workflow.test_arguments(), "--format", "json")
+    assert answer.code == 1
+    assert answer.error["details"]["task"] == "sanity_check"
+    assert "the prepared data are bad" in answer.error["details"]["last_lines"]
+    assert left_behind(home) == []

@@ -116,7 +116,6 @@ def test_workflow(
         "labels_path": (data.labels_path, str(data_identity({"labels": data.labels_path}).root)),
     }
     prepare = runner.run(cubes.preparator, "prepare", raw)
-    steps = [prepare]
     separate = cubes.preparator.cube.manifest.separates_labels
     prepared_data = (prepare.outputs / "output_path", prepare.identities["output_path"])
     prepared_labels = (
@@ -124,16 +123,19 @@ def test_workflow(
         if separate
         else prepared_data
     )
-    for task in ("sanity_check", "statistics"):
-        inputs = {"data_path": prepared_data}
-        if cubes.preparator.cube.manifest.tasks[task].input("labels_path") is not None:
-            inputs["labels_path"] = prepared_labels
-        steps.append(runner.run(cubes.preparator, task, inputs))
-    statistics = _read_statistics(steps[-1])
-    infer = runner.run(cubes.model, "infer", {"data_path": prepared_data})
+    checked = {
+        task: _prepared_inputs(cubes.preparator, task, prepared_data, prepared_labels)
+        for task in ("sanity_check", "statistics")
+    }
+    sanity, stats, infer = runner.side_by_side(
+        (cubes.preparator, "sanity_check", checked["sanity_check"]),
+        (cubes.preparator, "statistics", checked["statistics"]),
+        (cubes.model, "infer", {"data_path": prepared_data}),
+    )
+    statistics = _read_statistics(stats)
     predictions = (infer.outputs / "output_path", infer.identities["output_path"])
     evaluate = runner.run(cubes.evaluator, "evaluate", {"predictions": predictions, "labels": prepared_labels})
-    steps += [infer, evaluate]
+    steps = (prepare, sanity, stats, infer, evaluate)
     raw_metrics = _read_metrics(evaluate)
     contract = contract or derive_contract(raw_metrics)
     metrics = check_metrics(contract, raw_metrics)
@@ -170,6 +172,14 @@ def test_workflow(
         containers_started=runner.containers_started,
         seconds=site.clock() - clock,
     )
+
+
+def _prepared_inputs(
+    preparator: ReadyCube, task: str, data: tuple[Path, str], labels: tuple[Path, str]
+) -> dict[str, tuple[Path, str]]:
+    """What a check of prepared data reads: the labels too, where the manifest says so."""
+    reads_labels = preparator.cube.manifest.tasks[task].input("labels_path") is not None
+    return {"data_path": data, "labels_path": labels} if reads_labels else {"data_path": data}
 
 
 def list_tests(site: Site) -> list[TestSummary]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +41,18 @@ class DoneStep:
         return TestedStep(task=self.task, key=self.key, seconds=round(self.seconds, 3), cached=self.cached)
 
 
+class LinkedEvent(threading.Event):
+    """Set when it is set itself, or when its parent is."""
+
+    def __init__(self, parent: threading.Event) -> None:
+        super().__init__()
+        self._parent = parent
+
+    def is_set(self) -> bool:
+        """See `threading.Event.is_set`."""
+        return super().is_set() or self._parent.is_set()
+
+
 class StepRunner:
     """Runs tasks of cubes with one engine, through the workspace's sealed steps."""
 
@@ -46,6 +61,7 @@ class StepRunner:
         self.use_cache = use_cache
         self.containers_started = 0
         self._prepared: dict[Path, PreparedForm] = {}
+        self._lock = threading.Lock()
 
     def prepared(self, ready: ReadyCube) -> PreparedForm:
         """What the engine will run for this cube, fetched and pinned once."""
@@ -54,14 +70,52 @@ class StepRunner:
             self._prepared[folder] = self.site.engine.prepare(ready.cube, emit=self.site.emit)
         return self._prepared[folder]
 
-    def run(self, ready: ReadyCube, task: str, inputs: Mapping[str, tuple[Path, str]]) -> DoneStep:
+    def side_by_side(self, *steps: tuple[ReadyCube, str, Mapping[str, tuple[Path, str]]]) -> list[DoneStep]:
+        """Tasks that do not depend on each other, at once where the machine has the processors. Results in the order given.
+
+        The first that fails stops the others; its error is the one that is raised.
+        """
+        for ready, _, _ in steps:
+            self.prepared(ready)
+        stop = LinkedEvent(self.site.cancel)
+        failed: list[BaseException] = []
+
+        def one(step: tuple[ReadyCube, str, Mapping[str, tuple[Path, str]]]) -> DoneStep:
+            try:
+                return self.run(*step, cancel=stop)
+            except BaseException as error:
+                failed.append(error)
+                stop.set()
+                raise
+
+        with ThreadPoolExecutor(min(len(steps), len(os.sched_getaffinity(0)) + 1)) as pool:
+            futures = [pool.submit(one, step) for step in steps]
+            try:
+                wait(futures)
+            except BaseException:  # Ctrl-C here: the containers must end before this does
+                stop.set()
+                raise
+        if failed:
+            raise failed[0]
+        return [future.result() for future in futures]
+
+    def run(
+        self,
+        ready: ReadyCube,
+        task: str,
+        inputs: Mapping[str, tuple[Path, str]],
+        *,
+        cancel: threading.Event | None = None,
+    ) -> DoneStep:
         """One task with ``inputs`` (parameter -> path and its identity root), cached or now.
 
         Raises:
             TaskFailed: the task did not succeed; nothing is kept but its log.
             Interrupted: Ctrl-C; the container was stopped.
         """
-        self.site.check_cancelled()
+        cancel = cancel or self.site.cancel
+        if cancel.is_set():
+            raise Interrupted
         prepared = self.prepared(ready)
         key = self._key(ready, prepared, task, inputs)
         if self.use_cache:
@@ -76,7 +130,7 @@ class StepRunner:
                     float(sealed.facts["seconds"]),
                     cached=True,
                 )
-        return self._run_now(ready, prepared, task, key, inputs)
+        return self._run_now(ready, prepared, task, key, inputs, cancel)
 
     def _key(
         self, ready: ReadyCube, prepared: PreparedForm, task: str, inputs: Mapping[str, tuple[Path, str]]
@@ -94,7 +148,13 @@ class StepRunner:
         ).key
 
     def _run_now(
-        self, ready: ReadyCube, prepared: PreparedForm, task: str, key: Digest, inputs: Mapping[str, tuple[Path, str]]
+        self,
+        ready: ReadyCube,
+        prepared: PreparedForm,
+        task: str,
+        key: Digest,
+        inputs: Mapping[str, tuple[Path, str]],
+        cancel: threading.Event,
     ) -> DoneStep:
         from medperf.runtime.manifests.files import task_mounts
 
@@ -106,8 +166,9 @@ class StepRunner:
             given |= {parameter.name: step.outputs / parameter.name for parameter in declared.outputs}
             mounts = task_mounts(ready.cube, task, given)
             run = TaskRun(task=task, mounts=mounts, log=step.log, policy=site.policy(task))
-            self.containers_started += 1
-            outcome = site.engine.run(ready.cube, prepared, run, cancel=site.cancel, emit=site.emit)
+            with self._lock:
+                self.containers_started += 1
+            outcome = site.engine.run(ready.cube, prepared, run, cancel=cancel, emit=site.emit)
             if not outcome.ok:
                 raise self._failure(ready, task, outcome)
             identities = output_identities(step.outputs)
