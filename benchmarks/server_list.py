@@ -51,8 +51,11 @@ def fill(data: Path) -> None:
 
     moment, digest = now(), "sha256:" + "0" * 64
     ref = {"digest": digest, "size": 1000, "urls": ["asset:1"]}
-    with admin._transaction(Settings(data=data).database_file) as tx:
-        owners = [tx.execute(sa.insert(parties).values(kind="person", name=f"owner{i}", created_at=moment)).inserted_primary_key[0] for i in range(10)]
+    with admin.transaction(Settings(data=data).database_file) as tx:
+        owners = [
+            tx.execute(sa.insert(parties).values(kind="person", name=f"owner{i}", created_at=moment)).inserted_primary_key[0]
+            for i in range(10)
+        ]
         cube = {
             "owner_id": owners[0],
             "state": "OPERATION",
@@ -83,7 +86,7 @@ def fill(data: Path) -> None:
                 "preparator_id": 1,
                 "reference_model_id": 2,
                 "evaluator_id": 3,
-                "report": "{}",
+                "report": json.dumps({"filler": "x" * 8000}),
                 "metrics_contract": "{}",
                 "user_metadata": "{}",
                 "version": 1,
@@ -104,11 +107,21 @@ def make_token(data: Path) -> str:
     from medperf.server.tables import parties, tokens, users
 
     token = new_token()
-    with admin._transaction(Settings(data=data).database_file) as tx:
+    with admin.transaction(Settings(data=data).database_file) as tx:
         party = tx.execute(sa.insert(parties).values(kind="person", name="reader", created_at="")).inserted_primary_key[0]
-        values = {"username": "reader", "username_key": "reader", "password_hash": "", "is_admin": False, "is_active": True}
-        user = tx.execute(sa.insert(users).values(party_id=party, created_at="", modified_at="", **values)).inserted_primary_key[0]
-        tx.execute(sa.insert(tokens).values(hash=hash_token(token), user_id=user, created_at="", expires_at="9999", revoked_at=None))
+        values = {
+            "username": "reader",
+            "username_key": "reader",
+            "password_hash": "",
+            "is_admin": False,
+            "is_active": True,
+        }
+        user = tx.execute(sa.insert(users).values(party_id=party, created_at="", modified_at="", **values)).inserted_primary_key[
+            0
+        ]
+        tx.execute(
+            sa.insert(tokens).values(hash=hash_token(token), user_id=user, created_at="", expires_at="9999", revoked_at=None)
+        )
     return token
 
 
@@ -132,7 +145,9 @@ def serve_baseline(size: int, ready: Any) -> None:
 
     listener = socket.create_server(("127.0.0.1", 0))
     ready.send(f"http://127.0.0.1:{listener.getsockname()[1]}")
-    uvicorn.Server(uvicorn.Config(app, loop="uvloop", http="httptools", log_config=None, access_log=False)).run(sockets=[listener])
+    uvicorn.Server(uvicorn.Config(app, loop="uvloop", http="httptools", log_config=None, access_log=False)).run(
+        sockets=[listener]
+    )
 
 
 async def load(url: str, token: str, *, seconds: float, connections: int) -> tuple[Load, int]:
@@ -220,9 +235,13 @@ def main() -> None:
         how = {"seconds": asked.seconds, "connections": asked.connections}
         ours, size = measure(functools.partial(serve_medperf, data), token, **how)
         bare, _ = measure(functools.partial(serve_baseline, size), token, **how)
-        print(f"{ROWS} benchmarks, page of 32 ({size:,} bytes), {asked.connections} connections, {asked.seconds:g} s, statements per request: {statements_per_request(data, token)}")
+        print(
+            f"{ROWS} benchmarks, page of 32 ({size:,} bytes), {asked.connections} connections, {asked.seconds:g} s, statements per request: {statements_per_request(data, token)}"
+        )
         for name, found in (("medperf", ours), ("bare FastAPI", bare)):
-            print(f"{name:13} {found.per_second:7.0f} requests/s   p50 {found.p50:.2f} ms   p95 {found.p95:.2f} ms   p99 {found.p99:.2f} ms   server CPU {found.cpu:.0f} us/request")
+            print(
+                f"{name:13} {found.per_second:7.0f} requests/s   p50 {found.p50:.2f} ms   p95 {found.p95:.2f} ms   p99 {found.p99:.2f} ms   server CPU {found.cpu:.0f} us/request"
+            )
         print(f"ratio         {ours.per_second / bare.per_second:7.2f} (requests/s), {bare.cpu / ours.cpu:.2f} (CPU)")
 
 
