@@ -67,12 +67,16 @@ class Person:
 
     def upload(self, content: bytes, name: str = "file", **headers: str) -> dict[str, Any]:
         """Upload and return a FileRef document of it."""
-        answer = self.send("POST", "/assets", params={"name": name, "digest": Digest.of(content)}, content=content, headers=headers)
+        answer = self.send(
+            "POST", "/assets", params={"name": name, "digest": Digest.of(content)}, content=content, headers=headers
+        )
         assert answer.status_code == 201, answer.text
         view = answer.json()
         return {"digest": view["digest"], "size": view["size"], "urls": [f"asset:{view['id']}"]}
 
-    def cube_body(self, kind: str, *, name: str | None = None, text: str | None = None, upload: bool = True, **changes: Any) -> dict[str, Any]:
+    def cube_body(
+        self, kind: str, *, name: str | None = None, text: str | None = None, upload: bool = True, **changes: Any
+    ) -> dict[str, Any]:
         """A valid body of POST /mlcubes in the form python."""
         text = manifest_of(kind) if text is None else text
         put = self.upload if upload else web_file
@@ -86,12 +90,17 @@ class Person:
         assert answer.status_code == 201, answer.text
         return answer.json()
 
-    def benchmark_body(self, cubes: dict[str, dict[str, Any]] | None = None, *, name: str = "benchmark", **changes: Any) -> dict[str, Any]:
+    def benchmark_body(
+        self, cubes: dict[str, dict[str, Any]] | None = None, *, name: str = "benchmark", **changes: Any
+    ) -> dict[str, Any]:
         """A valid body of POST /benchmarks; makes the three MLCubes unless they are given."""
         cubes = cubes or {kind: self.make_cube(kind, name=f"{kind} of {name}") for kind in TASKS}
         demo = self.upload(f"demo of {name}".encode())
         digest = Digest.of(b"prepared")
-        steps = [{"task": task, "key": digest, "seconds": 0.5, "cached": False} for task in ("prepare", "sanity_check", "statistics", "infer", "evaluate")]
+        steps = [
+            {"task": task, "key": digest, "seconds": 0.5, "cached": False}
+            for task in ("prepare", "sanity_check", "statistics", "infer", "evaluate")
+        ]
         report = {
             "client_version": "0.1.0",
             "engine": "sandbox",
@@ -106,7 +115,12 @@ class Person:
             "started_at": "2026-01-01T00:00:00Z",
             "finished_at": "2026-01-01T00:01:00Z",
         }
-        contract = {"version": 1, "primary": "AUC.Edema", "has_cases": False, "rules": [{"key": "AUC.Edema", "minimum": 0.0, "maximum": 1.0, "direction": "higher"}]}
+        contract = {
+            "version": 1,
+            "primary": "AUC.Edema",
+            "has_cases": False,
+            "rules": [{"key": "AUC.Edema", "minimum": 0.0, "maximum": 1.0, "direction": "higher"}],
+        }
         return {
             "name": name,
             "description": "Compares.",
@@ -129,7 +143,12 @@ class Person:
 def report_of(cube: dict[str, Any]) -> dict[str, Any]:
     """What a report says of a registered MLCube that ran."""
     files = {name: ref["digest"] for name, ref in cube["files"].items()}
-    return {"mlcube": cube["id"], "files": files, "form": "python", "form_digests": {**cube["forms"]["python"], "interpreter": "3.11.7"}}
+    return {
+        "mlcube": cube["id"],
+        "files": files,
+        "form": "python",
+        "form_digests": {**cube["forms"]["python"], "interpreter": "3.11.7"},
+    }
 
 
 def web_file(content: bytes) -> dict[str, Any]:

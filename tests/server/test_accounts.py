@@ -36,7 +36,9 @@ def test_unknown_name_costs_a_hash_too(make_world: Any, monkeypatch: pytest.Monk
     passwords = world.client.app.state.context.passwords
     hashes: list[str] = []
     verify = passwords._hasher.__class__.verify
-    monkeypatch.setattr(passwords._hasher.__class__, "verify", lambda self, stored, given: hashes.append(stored) or verify(self, stored, given))
+    monkeypatch.setattr(
+        passwords._hasher.__class__, "verify", lambda self, stored, given: hashes.append(stored) or verify(self, stored, given)
+    )
     for name in ("admin", "nobody"):
         world.client.post(f"{API}/tokens", json={"username": name, "password": "wrong"})
     assert len(hashes) == 2
@@ -157,7 +159,9 @@ def test_logins_do_not_stop_other_requests(make_world: Any) -> None:
 
     world = make_world(password_cost=PasswordCost(time=2, memory_kib=32 * 1024, lanes=1))
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        logins = [pool.submit(world.client.post, f"{API}/tokens", json={"username": f"nobody{i}", "password": "x"}) for i in range(4)]
+        logins = [
+            pool.submit(world.client.post, f"{API}/tokens", json={"username": f"nobody{i}", "password": "x"}) for i in range(4)
+        ]
         slowest = 0.0
         while not all(login.done() for login in logins):
             start = time.perf_counter()

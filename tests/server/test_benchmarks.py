@@ -88,7 +88,9 @@ def test_a_benchmark_of_ones_own_opens_no_strangers_files(world: World) -> None:
     cubes = {kind: bob.make_cube(kind) for kind in ("model", "evaluator")} | {"preparator": alice.make_cube("preparator")}
     problem(bob.post("/benchmarks", bob.benchmark_body(cubes)), 400, "unreadable_files")
     # once they are open through an approved benchmark, others build on them
-    cubes = {kind: alice.make_cube(kind, name=f"second {kind}") for kind in ("model", "evaluator")} | {"preparator": cubes["preparator"]}
+    cubes = {kind: alice.make_cube(kind, name=f"second {kind}") for kind in ("model", "evaluator")} | {
+        "preparator": cubes["preparator"]
+    }
     made = alice.post("/benchmarks", alice.benchmark_body(cubes)).json()
     world.approve(made)
     cubes["model"] = bob.make_cube("model", name="mine")

@@ -32,6 +32,16 @@ def test_twice_is_once(world: World, noun: str) -> None:
     problem(world.admin.post(f"/{noun}", other, headers=KEY), 409, "idempotency_key_reused")
 
 
+def test_decision_twice(world: World) -> None:
+    """Whoever did not get the answer asks again, and is not told that it is decided already."""
+    world.person("alice").make_benchmark()
+    path, body = "/benchmarks/1/decision", {"approval": "APPROVED"}
+    first, second = (world.admin.post(path, body, headers=KEY) for _ in range(2))
+    assert (first.status_code, first.content) == (second.status_code, second.content)
+    assert first.json()["version"] == 2
+    problem(world.admin.post(path, body), 409, "already_decided")
+
+
 def test_upload_twice(world: World) -> None:
     assert world.admin.upload(b"x", **KEY) == world.admin.upload(b"x", **KEY)
     answer = world.admin.send("POST", "/assets", params={"name": "file"}, content=b"y", headers=KEY)
@@ -55,7 +65,9 @@ def test_a_refusal_is_not_kept(world: World) -> None:
 
 @pytest.mark.parametrize("key", ["short", "x" * 129, "with space in it"])
 def test_bad_keys(world: World, key: str) -> None:
-    problem(world.admin.post("/mlcubes", world.admin.cube_body("model"), headers={"Idempotency-Key": key}), 400, "bad_idempotency_key")
+    problem(
+        world.admin.post("/mlcubes", world.admin.cube_body("model"), headers={"Idempotency-Key": key}), 400, "bad_idempotency_key"
+    )
 
 
 def test_old_keys_go(make_world: Any) -> None:

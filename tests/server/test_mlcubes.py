@@ -163,7 +163,18 @@ def test_filters(world: World) -> None:
     assert ids("name=e") == [2]
     assert ids("is_valid=false") == [1]
     assert ids("is_valid=true&owner=me&kind=preparator") == [3]
-    for query in ("colour=red", "owner=you", "kind=tool", "limit=0", "limit=257", "limit=x", "after=-1", "limit=1&limit=2", "name=%ff", "owner=0"):
+    for query in (
+        "colour=red",
+        "owner=you",
+        "kind=tool",
+        "limit=0",
+        "limit=257",
+        "limit=x",
+        "after=-1",
+        "limit=1&limit=2",
+        "name=%ff",
+        "owner=0",
+    ):
         assert alice.get(f"/mlcubes?{query}").status_code == 400, query
     problem(alice.get("/mlcubes/1?expand=1"), 400, "unknown_parameter")
 

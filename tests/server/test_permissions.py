@@ -18,7 +18,9 @@ ACTORS = ("anonymous", "stranger", "owner", "other owner", "admin", "expired", "
 NOBODY = (401, 401, 401)
 
 
-def row(stranger: int, owner: int, other_owner: int, admin: int, *, anonymous: int = 401, expired: int = 401, disabled: int = 401) -> dict[str, int]:
+def row(
+    stranger: int, owner: int, other_owner: int, admin: int, *, anonymous: int = 401, expired: int = 401, disabled: int = 401
+) -> dict[str, int]:
     return dict(zip(ACTORS, (anonymous, stranger, owner, other_owner, admin, expired, disabled), strict=True))
 
 
@@ -99,7 +101,6 @@ def cast(world: World) -> dict[str, Person]:
 
 def body_for(name: str, actor: Person, author: Person) -> dict[str, Any]:
     """A good request; ``author`` prepares what it needs where the actor cannot."""
-    method, path = name.split(" ")
     bodies: dict[str, Any] = {
         "POST /api/v1/tokens": lambda: {"username": "stranger", "password": PASSWORD},
         "POST /api/v1/me/password": lambda: {"current": PASSWORD, "new": PASSWORD},
@@ -121,7 +122,7 @@ def test_every_cell(world: World, cast: dict[str, Person], actor: str) -> None:
     person = cast[actor]
     project = cast["owner"].get("/mlcubes/2").json()["files"]["project"]["urls"][0].removeprefix("asset:")
     ids = {"user_id": str(cast["stranger"].id), "mlcube_id": "4", "benchmark_id": "1", "asset_id": project}
-    author = person if 201 == EXPECTED["POST /api/v1/mlcubes"][actor] else cast["owner"]
+    author = person if EXPECTED["POST /api/v1/mlcubes"][actor] == 201 else cast["owner"]
     # what ends the login or the stranger's account comes last
     last = ("POST /api/v1/me/password", "PATCH /api/v1/users/{user_id}", "DELETE /api/v1/tokens/current")
     for name in sorted(EXPECTED, key=lambda name: (name in last, last.index(name) if name in last else 0)):

@@ -83,7 +83,7 @@ def init(
     where.database_file.touch(mode=0o600)
     instance_id = str(uuid.uuid4())
     hashed = make_hasher(password_cost).hash(password)
-    with _transaction(where.database_file) as connection:
+    with transaction(where.database_file) as connection:
         migrate(connection)
         _fill(connection, instance_id, development, Action.SERVER_INITIALISED, admin_username, hashed)
     certificate, key = (data / "cert.crt", data / "cert.key") if development else (None, None)
@@ -106,7 +106,7 @@ def reset(data: Path, *, force: bool = False, password_cost: PasswordCost = Pass
     check_schema(where.database_file)
     hashed = make_hasher(password_cost).hash(DEVELOPMENT_ADMIN)
     instance_id = str(uuid.uuid4())
-    with _transaction(where.database_file) as connection:
+    with transaction(where.database_file) as connection:
         old_instance, development = connection.execute(sa.select(settings.c.instance_id, settings.c.development)).one()
         if not development and not force:
             raise Conflict(
@@ -143,13 +143,13 @@ def prepare(data: Path) -> Path | None:
         check_schema(database)
         return None
     copy = backup(database, revision=found)
-    with _transaction(database) as connection:
+    with transaction(database) as connection:
         migrate(connection)
     return copy
 
 
 @contextmanager
-def _transaction(database: Path) -> Iterator[sa.Connection]:
+def transaction(database: Path) -> Iterator[sa.Connection]:
     """One write transaction on the file, waiting for others."""
     engine = sqlite_engine(database, wait_seconds=30)
     try:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from starlette.responses import Response
 
 from medperf import __version__
@@ -33,6 +33,7 @@ from medperf.server.door import Door
 from medperf.server.log import ServerLog
 from medperf.server.mlcubes import endpoints as mlcubes
 from medperf.server.responses import answer
+from medperf.server.routing import router as make_router
 from medperf.server.settings import Settings
 from medperf.server.tokens import endpoints as tokens
 from medperf.server.tokens.limiter import LoginLimiter
@@ -41,7 +42,7 @@ from medperf.wire.headers import API_PREFIX
 from medperf.wire.models import ServerView
 
 API_VERSION = "v1"
-about = APIRouter(prefix=API_PREFIX, tags=["server"])
+about = make_router("server")
 #: In this order they are matched: what is asked most comes first.
 ROUTERS = (benchmarks.router, mlcubes.router, assets.router, users.router, tokens.router, about, audit.router)
 

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from medperf.domain.errors import Conflict, ServerUnavailable, Unauthenticated
-from medperf.server.db import Transaction
+from medperf.server.db import Database, Transaction
 from medperf.server.errors import TooMany
 from medperf.server.schema import now, settings
 from medperf.server.settings import PasswordCost
@@ -55,13 +55,13 @@ _LOOKUP = (
 )
 
 
-async def identify(tx: Transaction, token_hash: str | None) -> Identity:
+async def identify(source: Transaction | Database, token_hash: str | None) -> Identity:
     """Look up the instance and the token in one statement.
 
     Raises:
         ServerUnavailable: the database has no server in it.
     """
-    row = await tx.first(_LOOKUP, {"hash": token_hash})
+    row: Any = await source.first(_LOOKUP, {"hash": token_hash})
     if row is None:
         raise ServerUnavailable("not_initialised", "This server's database is empty.", "Its admin runs: medperf server init")
     instance_id, development, expires_at, revoked_at, user_id, party_id, is_admin, is_active = row

@@ -93,6 +93,6 @@ def _refuse_unread_query(request: Request) -> None:
         raise InvalidInput("unknown_parameter", "This address takes no query parameters.", "Leave them out.")
 
 
-Visitor = Annotated[Identity, Depends(visitor)]
-Account = Annotated[Actor, Depends(account)]
-Admin = Annotated[Actor, Depends(admin)]
+Visitor = Annotated[Identity, Depends(visitor, use_cache=False)]
+Account = Annotated[Actor, Depends(account, use_cache=False)]
+Admin = Annotated[Actor, Depends(admin, use_cache=False)]

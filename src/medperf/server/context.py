@@ -34,4 +34,4 @@ async def _context(request: Request) -> ServerContext:
     return context
 
 
-Server = Annotated[ServerContext, Depends(_context)]
+Server = Annotated[ServerContext, Depends(_context, use_cache=False)]

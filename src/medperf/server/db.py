@@ -95,15 +95,18 @@ class Database:
             self._engine.dispose()
             self._engine = None
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[Transaction]:
-        """A transaction that sees one state of the data."""
-        connection, raw = self._take()
+    def read(self) -> _Read:
+        """A transaction that sees one state of the data: ``async with db.read() as tx``."""
+        return _Read(self)
+
+    async def first(self, statement: sa.Executable, parameters: Mapping[str, Any]) -> sa.Row[Any] | None:
+        """The first row of a read that is one statement, and so needs no transaction."""
+        connection, raw = self.take()
         try:
-            raw.execute("BEGIN")
-            yield Transaction(self, connection)
+            self.statements += 1
+            return connection.execute(statement, parameters).first()
         finally:
-            self._give(connection, raw)
+            self.give(connection, raw)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
@@ -113,13 +116,13 @@ class Database:
             ServerUnavailable: another process has been writing for too long.
         """
         async with self._lock:
-            connection, raw = self._take()
+            connection, raw = self.take()
             try:
                 await self._begin(raw)
                 yield Transaction(self, connection)
                 raw.execute("COMMIT")
             finally:
-                self._give(connection, raw)
+                self.give(connection, raw)
 
     async def _begin(self, raw: sqlite3.Connection) -> None:
         """Another process may be writing: ask again without stopping the event loop."""
@@ -137,7 +140,8 @@ class Database:
                     ) from error
             await asyncio.sleep(0.005)
 
-    def _take(self) -> tuple[sa.Connection, sqlite3.Connection]:
+    def take(self) -> tuple[sa.Connection, sqlite3.Connection]:
+        """An idle connection."""
         if self._engine is None:
             raise RuntimeError("the database is not open")
         connection = self._idle.pop() if self._idle else self._engine.connect()
@@ -145,7 +149,7 @@ class Database:
         assert isinstance(raw, sqlite3.Connection)
         return connection, raw
 
-    def _give(self, connection: sa.Connection, raw: sqlite3.Connection) -> None:
+    def give(self, connection: sa.Connection, raw: sqlite3.Connection) -> None:
         """Undo what was not committed and keep the connection, unless it is broken."""
         try:
             if raw.in_transaction:
@@ -158,6 +162,27 @@ class Database:
             connection.close()
         else:
             self._idle.append(connection)
+
+
+class _Read:
+    """As a class: entering and leaving is most of what a generator would cost here."""
+
+    __slots__ = ("_connection", "_database", "_raw")
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def __aenter__(self) -> Transaction:
+        self._connection, self._raw = self._database.take()
+        try:
+            self._raw.execute("BEGIN")
+        except BaseException:
+            self._database.give(self._connection, self._raw)
+            raise
+        return Transaction(self._database, self._connection)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._database.give(self._connection, self._raw)
 
 
 def check_schema(path: Path) -> None:

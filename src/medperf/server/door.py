@@ -56,8 +56,7 @@ class Door:
     async def _pass(self, passage: _Passage) -> None:
         scope = passage.scope
         try:
-            async with self._context.database.read() as tx:
-                passage.identity = await identify(tx, passage.token_hash)
+            passage.identity = await identify(self._context.database, passage.token_hash)
             scope["medperf.identity"] = passage.identity
             passage.check_instance()
             passage.check_length()

@@ -36,7 +36,7 @@ def serve(
     workers: int = 1,
     http: bool = False,
     development: bool = False,
-    ready: Callable[[str, bool], None] = lambda url, development: None,
+    ready: Callable[[str, bool], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests under way get ten seconds to end. Prints nothing.
 
@@ -70,7 +70,7 @@ def serve(
             listener,
             tls,
             workers,
-            functools.partial(ready, f"{scheme}://{name}:{listener.getsockname()[1]}", development),
+            functools.partial(ready or _nobody, f"{scheme}://{name}:{listener.getsockname()[1]}", development),
         )
 
 
@@ -140,6 +140,10 @@ def _run_many(config: uvicorn.Config, listener: socket.socket, ready: Callable[[
                 ready()
 
     Supervisor(config, sockets=[listener]).run()
+
+
+def _nobody(_url: str, _development: bool) -> None:
+    """Nobody waits for the server."""
 
 
 def _quiet() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -15,10 +15,10 @@ from medperf.server.context import Server
 from medperf.server.paging import NameFilter, OwnerFilter, PageQuery
 from medperf.server.requests import describe_query, idempotency_key, query
 from medperf.server.responses import answer
-from medperf.wire.headers import API_PREFIX
+from medperf.server.routing import router as make_router
 from medperf.wire.models import AssetView, Id, Name, Page, Sha256
 
-router = APIRouter(prefix=API_PREFIX, tags=["assets"])
+router = make_router("assets")
 
 
 class AssetQuery(PageQuery):
@@ -43,7 +43,7 @@ _UPLOAD = describe_query(UploadQuery) | {"requestBody": {"required": True, "cont
 
 @router.post("/assets", status_code=201, response_model=AssetView, openapi_extra=_UPLOAD)
 async def upload_asset(
-    actor: Account, server: Server, request: Request, asked: Annotated[UploadQuery, Depends(query(UploadQuery))]
+    actor: Account, server: Server, request: Request, asked: Annotated[UploadQuery, Depends(query(UploadQuery), use_cache=False)]
 ) -> Response:
     """Upload a file: the body is its bytes."""
     key = idempotency_key(request)
@@ -51,7 +51,9 @@ async def upload_asset(
 
 
 @router.get("/assets", response_model=Page[AssetView], openapi_extra=describe_query(AssetQuery))
-async def list_assets(actor: Account, server: Server, asked: Annotated[AssetQuery, Depends(query(AssetQuery))]) -> Response:
+async def list_assets(
+    actor: Account, server: Server, asked: Annotated[AssetQuery, Depends(query(AssetQuery), use_cache=False)]
+) -> Response:
     """Assets one may see."""
     async with server.database.read() as tx:
         return await repository.LISTING.page(tx, actor, asked)

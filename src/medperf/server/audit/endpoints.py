@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from pydantic import Field
 from starlette.responses import Response
 
@@ -13,10 +13,10 @@ from medperf.server.authz import Admin
 from medperf.server.context import Server
 from medperf.server.paging import PageQuery
 from medperf.server.requests import describe_query, query
-from medperf.wire.headers import API_PREFIX
+from medperf.server.routing import router as make_router
 from medperf.wire.models import AuditEventView, Page
 
-router = APIRouter(prefix=API_PREFIX, tags=["audit"])
+router = make_router("audit")
 
 
 class AuditQuery(PageQuery):
@@ -27,7 +27,9 @@ class AuditQuery(PageQuery):
 
 
 @router.get("/audit-events", response_model=Page[AuditEventView], openapi_extra=describe_query(AuditQuery))
-async def list_events(actor: Admin, server: Server, asked: Annotated[AuditQuery, Depends(query(AuditQuery))]) -> Response:
+async def list_events(
+    actor: Admin, server: Server, asked: Annotated[AuditQuery, Depends(query(AuditQuery), use_cache=False)]
+) -> Response:
     """What was changed, oldest first (admin)."""
     async with server.database.read() as tx:
         return await repository.LISTING.page(tx, actor, asked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from pydantic import Field
 from starlette.responses import Response
 
@@ -15,10 +15,10 @@ from medperf.server.context import Server
 from medperf.server.paging import NameFilter, OwnerFilter, PageQuery
 from medperf.server.requests import Sent, body, describe_body, describe_query, if_match, query
 from medperf.server.responses import versioned
-from medperf.wire.headers import API_PREFIX
+from medperf.server.routing import router as make_router
 from medperf.wire.models import BenchmarkCreate, BenchmarkUpdate, BenchmarkView, Decision, Id, Page
 
-router = APIRouter(prefix=API_PREFIX, tags=["benchmarks"])
+router = make_router("benchmarks")
 
 
 class BenchmarkQuery(PageQuery):
@@ -34,7 +34,7 @@ class BenchmarkQuery(PageQuery):
 
 @router.get("/benchmarks", response_model=Page[BenchmarkView], openapi_extra=describe_query(BenchmarkQuery))
 async def list_benchmarks(
-    actor: Account, server: Server, asked: Annotated[BenchmarkQuery, Depends(query(BenchmarkQuery))]
+    actor: Account, server: Server, asked: Annotated[BenchmarkQuery, Depends(query(BenchmarkQuery), use_cache=False)]
 ) -> Response:
     """Benchmarks one may see."""
     async with server.database.read() as tx:
@@ -43,7 +43,7 @@ async def list_benchmarks(
 
 @router.post("/benchmarks", status_code=201, response_model=BenchmarkView, openapi_extra=describe_body(BenchmarkCreate))
 async def create_benchmark(
-    actor: Account, server: Server, sent: Annotated[Sent[BenchmarkCreate], Depends(body(BenchmarkCreate))]
+    actor: Account, server: Server, sent: Annotated[Sent[BenchmarkCreate], Depends(body(BenchmarkCreate), use_cache=False)]
 ) -> Response:
     """Register a benchmark; an admin decides about it."""
     return await service.create(server, actor, sent)
@@ -61,8 +61,8 @@ async def update_benchmark(
     actor: Account,
     server: Server,
     benchmark_id: Id,
-    version: Annotated[int, Depends(if_match)],
-    sent: Annotated[Sent[BenchmarkUpdate], Depends(body(BenchmarkUpdate))],
+    version: Annotated[int, Depends(if_match, use_cache=False)],
+    sent: Annotated[Sent[BenchmarkUpdate], Depends(body(BenchmarkUpdate), use_cache=False)],
 ) -> Response:
     """Change a benchmark."""
     return versioned(await service.update(server, actor, benchmark_id, version, sent.value))
@@ -70,7 +70,7 @@ async def update_benchmark(
 
 @router.post("/benchmarks/{benchmark_id}/decision", response_model=BenchmarkView, openapi_extra=describe_body(Decision))
 async def decide_benchmark(
-    actor: Admin, server: Server, benchmark_id: Id, sent: Annotated[Sent[Decision], Depends(body(Decision))]
+    actor: Admin, server: Server, benchmark_id: Id, sent: Annotated[Sent[Decision], Depends(body(Decision), use_cache=False)]
 ) -> Response:
     """Approve or reject a benchmark (admin, never the owner)."""
-    return versioned(await service.decide(server, actor, benchmark_id, sent.value))
+    return await service.decide(server, actor, benchmark_id, sent)

@@ -97,13 +97,15 @@ async def update(server: ServerContext, actor: Actor, benchmark_id: int, version
         return repository.detail(await found(tx, actor, benchmark_id))
 
 
-async def decide(server: ServerContext, actor: Actor, benchmark_id: int, wanted: Decision) -> dict[str, Any]:
+async def decide(server: ServerContext, actor: Actor, benchmark_id: int, sent: Sent[Decision]) -> Response:
     """Approve or reject.
 
     Raises:
         NotFound, Forbidden, Conflict, InvalidInput: see `check_approval`.
     """
-    async with actor.change(server.database) as tx:
+    wanted = sent.value
+
+    async def make(tx: Transaction) -> Created:
         row = await found(tx, actor, benchmark_id)
         check_approval(
             Approval(row.approval),
@@ -116,7 +118,11 @@ async def decide(server: ServerContext, actor: Actor, benchmark_id: int, wanted:
         await repository.update(tx, benchmark_id, row.version, changes)
         data = {"approval": wanted.approval.value, "reason": wanted.reason}
         await record(tx, actor.user_id, Action.BENCHMARK_DECIDED, f"benchmark:{benchmark_id}", data)
-        return repository.detail(await found(tx, actor, benchmark_id))
+        view = repository.detail(await found(tx, actor, benchmark_id))
+        return Created(dumps(view), status=200, headers=etag(view))
+
+    route = f"POST /benchmarks/{benchmark_id}/decision"
+    return await create_once(server, actor, route=route, key=sent.key, content=sent.content, make=make)
 
 
 async def found(tx: Transaction, actor: Actor, benchmark_id: int) -> sa.Row[Any]:

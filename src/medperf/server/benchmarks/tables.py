@@ -24,13 +24,14 @@ benchmarks = table(
     sa.Column("preparator_id", sa.ForeignKey("mlcubes.id"), nullable=False, index=True),
     sa.Column("reference_model_id", sa.ForeignKey("mlcubes.id"), nullable=False),
     sa.Column("evaluator_id", sa.ForeignKey("mlcubes.id"), nullable=False, index=True),
-    json_column("report"),
-    json_column("metrics_contract"),
     json_column("user_metadata"),
     sa.Column("version", sa.Integer, nullable=False),
     time_column("created_at"),
     time_column("modified_at"),
     time_column("decided_at", nullable=True),
+    # last: SQLite reads a row from its beginning, and lists do not need the report
+    json_column("report"),
+    json_column("metrics_contract"),
     sa.UniqueConstraint("owner_id", "name"),
 )
 

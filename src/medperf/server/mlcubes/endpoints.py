@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from pydantic import Field
 from starlette.responses import Response
 
@@ -15,10 +15,10 @@ from medperf.server.mlcubes import repository, service
 from medperf.server.paging import NameFilter, OwnerFilter, PageQuery
 from medperf.server.requests import Sent, body, describe_body, describe_query, if_match, query
 from medperf.server.responses import versioned
-from medperf.wire.headers import API_PREFIX
+from medperf.server.routing import router as make_router
 from medperf.wire.models import Id, MLCubeCreate, MLCubeUpdate, MLCubeView, Page
 
-router = APIRouter(prefix=API_PREFIX, tags=["mlcubes"])
+router = make_router("mlcubes")
 
 
 class MLCubeQuery(PageQuery):
@@ -32,7 +32,9 @@ class MLCubeQuery(PageQuery):
 
 
 @router.get("/mlcubes", response_model=Page[MLCubeView], openapi_extra=describe_query(MLCubeQuery))
-async def list_mlcubes(actor: Account, server: Server, asked: Annotated[MLCubeQuery, Depends(query(MLCubeQuery))]) -> Response:
+async def list_mlcubes(
+    actor: Account, server: Server, asked: Annotated[MLCubeQuery, Depends(query(MLCubeQuery), use_cache=False)]
+) -> Response:
     """MLCubes one may see."""
     async with server.database.read() as tx:
         return await repository.LISTING.page(tx, actor, asked)
@@ -40,7 +42,7 @@ async def list_mlcubes(actor: Account, server: Server, asked: Annotated[MLCubeQu
 
 @router.post("/mlcubes", status_code=201, response_model=MLCubeView, openapi_extra=describe_body(MLCubeCreate))
 async def create_mlcube(
-    actor: Account, server: Server, sent: Annotated[Sent[MLCubeCreate], Depends(body(MLCubeCreate))]
+    actor: Account, server: Server, sent: Annotated[Sent[MLCubeCreate], Depends(body(MLCubeCreate), use_cache=False)]
 ) -> Response:
     """Register an MLCube."""
     return await service.create(server, actor, sent)
@@ -58,8 +60,8 @@ async def update_mlcube(
     actor: Account,
     server: Server,
     mlcube_id: Id,
-    version: Annotated[int, Depends(if_match)],
-    sent: Annotated[Sent[MLCubeUpdate], Depends(body(MLCubeUpdate))],
+    version: Annotated[int, Depends(if_match, use_cache=False)],
+    sent: Annotated[Sent[MLCubeUpdate], Depends(body(MLCubeUpdate), use_cache=False)],
 ) -> Response:
     """Change an MLCube."""
     return versioned(await service.update(server, actor, mlcube_id, version, sent.value))

@@ -15,13 +15,14 @@ mlcubes = table(
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("is_valid", sa.Boolean, nullable=False),
-    sa.Column("manifest_text", sa.Text, nullable=False),
     json_column("files"),
     json_column("forms"),
     json_column("user_metadata"),
     sa.Column("version", sa.Integer, nullable=False),
     time_column("created_at"),
     time_column("modified_at"),
+    # last: SQLite reads a row from its beginning, and lists do not need the manifest
+    sa.Column("manifest_text", sa.Text, nullable=False),
     sa.UniqueConstraint("owner_id", "name"),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,16 +12,19 @@ from medperf.server.authz import Account, Visitor
 from medperf.server.context import Server
 from medperf.server.requests import Sent, body, describe_body
 from medperf.server.responses import answer
+from medperf.server.routing import router as make_router
 from medperf.server.tokens import service
-from medperf.wire.headers import API_PREFIX
 from medperf.wire.models import TokenCreate, TokenView
 
-router = APIRouter(prefix=API_PREFIX, tags=["tokens"])
+router = make_router("tokens")
 
 
 @router.post("/tokens", status_code=201, response_model=TokenView, openapi_extra=describe_body(TokenCreate))
 async def create_token(
-    visitor: Visitor, server: Server, request: Request, sent: Annotated[Sent[TokenCreate], Depends(body(TokenCreate))]
+    visitor: Visitor,
+    server: Server,
+    request: Request,
+    sent: Annotated[Sent[TokenCreate], Depends(body(TokenCreate), use_cache=False)],
 ) -> Response:
     """Log in."""
     return answer(await service.login(server, visitor, sent.value, address=service.address_of(request)), status=201)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,12 +13,12 @@ from medperf.server.context import Server
 from medperf.server.paging import PageQuery
 from medperf.server.requests import Sent, body, describe_body, describe_query, query
 from medperf.server.responses import answer
+from medperf.server.routing import router as make_router
 from medperf.server.tokens.service import address_of
 from medperf.server.users import repository, service
-from medperf.wire.headers import API_PREFIX
 from medperf.wire.models import Id, Page, PasswordChange, UserCreate, UserUpdate, UserView
 
-router = APIRouter(prefix=API_PREFIX, tags=["users"])
+router = make_router("users")
 
 
 @router.get("/me", response_model=UserView)
@@ -30,7 +30,10 @@ async def read_me(actor: Account, server: Server) -> Response:
 
 @router.post("/me/password", status_code=204, openapi_extra=describe_body(PasswordChange))
 async def change_password(
-    actor: Account, server: Server, request: Request, sent: Annotated[Sent[PasswordChange], Depends(body(PasswordChange))]
+    actor: Account,
+    server: Server,
+    request: Request,
+    sent: Annotated[Sent[PasswordChange], Depends(body(PasswordChange), use_cache=False)],
 ) -> Response:
     """Replace one's own password; all other logins of the account end."""
     await service.change_password(server, actor, sent.value, address=address_of(request))
@@ -38,20 +41,24 @@ async def change_password(
 
 
 @router.get("/users", response_model=Page[UserView], openapi_extra=describe_query(PageQuery))
-async def list_users(actor: Admin, server: Server, asked: Annotated[PageQuery, Depends(query(PageQuery))]) -> Response:
+async def list_users(
+    actor: Admin, server: Server, asked: Annotated[PageQuery, Depends(query(PageQuery), use_cache=False)]
+) -> Response:
     """All accounts (admin)."""
     async with server.database.read() as tx:
         return await repository.LISTING.page(tx, actor, asked)
 
 
 @router.post("/users", status_code=201, response_model=UserView, openapi_extra=describe_body(UserCreate))
-async def create_user(actor: Admin, server: Server, sent: Annotated[Sent[UserCreate], Depends(body(UserCreate))]) -> Response:
+async def create_user(
+    actor: Admin, server: Server, sent: Annotated[Sent[UserCreate], Depends(body(UserCreate), use_cache=False)]
+) -> Response:
     """A new account (admin)."""
     return await service.create(server, actor, sent)
 
 
 @router.get("/users/{user_id}", response_model=UserView)
-async def read_user(actor: Admin, server: Server, user_id: Id) -> Response:
+async def read_user(_actor: Admin, server: Server, user_id: Id) -> Response:
     """One account (admin)."""
     async with server.database.read() as tx:
         return answer(repository.view(await service.found(tx, user_id)))
@@ -59,7 +66,7 @@ async def read_user(actor: Admin, server: Server, user_id: Id) -> Response:
 
 @router.patch("/users/{user_id}", response_model=UserView, openapi_extra=describe_body(UserUpdate))
 async def update_user(
-    actor: Admin, server: Server, user_id: Id, sent: Annotated[Sent[UserUpdate], Depends(body(UserUpdate))]
+    actor: Admin, server: Server, user_id: Id, sent: Annotated[Sent[UserUpdate], Depends(body(UserUpdate), use_cache=False)]
 ) -> Response:
     """Enable or disable an account (admin)."""
     return answer(await service.update(server, actor, user_id, sent.value))
