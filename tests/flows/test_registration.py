@@ -202,3 +202,24 @@ def test_another_instance_is_noticed(online: Command, server: RunningServer) -> 
     assert answer.code == 1
     assert answer.error["code"] == "wrong_instance"
     assert "medperf login" in answer.error["fix"]
+
+
+def test_a_refused_registration_takes_its_uploads_back(registered: Command, workflow: Workflow) -> None:
+    """A name that is too long is noticed when the body is made, after the uploads."""
+    folder = workflow.folder / "prep" / "mlcube" / "deploy"
+    before = assets(registered)
+    answer = registered(
+        "mlcube",
+        "submit",
+        "--name",
+        "x" * 129,
+        "-m",
+        folder / "mlcube.yaml",
+        "-p",
+        folder / "parameters.yaml",
+        "--format",
+        "json",
+    )
+    assert answer.code == 1
+    assert "name" in answer.error["what"]
+    assert assets(registered) == before

@@ -28,11 +28,15 @@ TASKS: dict[str, dict[str, dict[str, dict[str, str]]]] = {
         "statistics": {IN: {"data_path": "prepared"}, OUT: {"output_path": "statistics.yaml"}},
     },
     "model": {"infer": {IN: {"data_path": "data"}, OUT: {"output_path": "predictions"}}},
-    "evaluator": {"evaluate": {IN: {"predictions": "predictions", "labels": "labels"}, OUT: {"output_path": "results.yaml"}}},
+    "evaluator": {
+        "evaluate": {IN: {"predictions": "predictions", "labels": "labels"}, OUT: {"output_path": "results.yaml"}}
+    },
 }
 
 
-def manifest_of(kind: str, *, sections: str = "python: {project: ../project}", inputs: dict[str, str] | None = None) -> str:
+def manifest_of(
+    kind: str, *, sections: str = "python: {project: ../project}", inputs: dict[str, str] | None = None
+) -> str:
     """An mlcube.yaml of that kind; ``inputs`` adds inputs to its first task."""
     lines = [f"name: {kind}", sections, "tasks:"]
     for number, (task, parameters) in enumerate(TASKS[kind].items()):
@@ -190,7 +194,9 @@ class World:
         return self.login(name, PASSWORD)
 
     def approve(self, benchmark: dict[str, Any], approval: str = "APPROVED") -> None:
-        answer = self.admin.post(f"/benchmarks/{benchmark['id']}/decision", {"approval": approval, "reason": "looked at"})
+        answer = self.admin.post(
+            f"/benchmarks/{benchmark['id']}/decision", {"approval": approval, "reason": "looked at"}
+        )
         assert answer.status_code == 200, answer.text
 
     def statements(self, call: Callable[[], Any]) -> int:

@@ -37,7 +37,9 @@ def test_unknown_name_costs_a_hash_too(make_world: Any, monkeypatch: pytest.Monk
     hashes: list[str] = []
     verify = passwords._hasher.__class__.verify
     monkeypatch.setattr(
-        passwords._hasher.__class__, "verify", lambda self, stored, given: hashes.append(stored) or verify(self, stored, given)
+        passwords._hasher.__class__,
+        "verify",
+        lambda self, stored, given: hashes.append(stored) or verify(self, stored, given),
     )
     for name in ("admin", "nobody"):
         world.client.post(f"{API}/tokens", json={"username": name, "password": "wrong"})
@@ -110,7 +112,9 @@ def test_disabled_account(world: World) -> None:
     person = world.person("alice")
     assert world.admin.patch(f"/users/{person.id}", {"is_active": False}).json()["is_active"] is False
     problem(person.get("/me"), 401, "token_revoked")
-    problem(world.client.post(f"{API}/tokens", json={"username": "alice", "password": PASSWORD}), 401, "account_disabled")
+    problem(
+        world.client.post(f"{API}/tokens", json={"username": "alice", "password": PASSWORD}), 401, "account_disabled"
+    )
     assert world.admin.patch(f"/users/{person.id}", {"is_active": True}).json()["is_active"] is True
     problem(person.get("/me"), 401, "token_revoked")
     world.login("alice", PASSWORD)
@@ -145,7 +149,11 @@ def test_last_admin() -> None:
 
 def test_users_are_for_admins(world: World) -> None:
     person = world.person("alice")
-    for answer in (person.get("/users"), person.get("/users/1"), person.post("/users", {"username": "x", "password": PASSWORD})):
+    for answer in (
+        person.get("/users"),
+        person.get("/users/1"),
+        person.post("/users", {"username": "x", "password": PASSWORD}),
+    ):
         problem(answer, 403, "admin_only")
     assert [user["username"] for user in world.admin.get("/users").json()["items"]] == ["admin", "alice"]
     problem(world.admin.get("/users/99"), 404, "no_such_user")
@@ -160,7 +168,8 @@ def test_logins_do_not_stop_other_requests(make_world: Any) -> None:
     world = make_world(password_cost=PasswordCost(time=2, memory_kib=32 * 1024, lanes=1))
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         logins = [
-            pool.submit(world.client.post, f"{API}/tokens", json={"username": f"nobody{i}", "password": "x"}) for i in range(4)
+            pool.submit(world.client.post, f"{API}/tokens", json={"username": f"nobody{i}", "password": "x"})
+            for i in range(4)
         ]
         slowest = 0.0
         while not all(login.done() for login in logins):

@@ -29,7 +29,12 @@ def test_up_and_down(world: World) -> None:
     digest = Digest.of(CONTENT)
     answer = alice.send("POST", "/assets", params={"name": "weights.onnx", "digest": digest}, content=pieces())
     view = answer.json()
-    assert (answer.status_code, view["digest"], view["size"], view["name"]) == (201, digest, len(CONTENT), "weights.onnx")
+    assert (answer.status_code, view["digest"], view["size"], view["name"]) == (
+        201,
+        digest,
+        len(CONTENT),
+        "weights.onnx",
+    )
     assert stored(world) == [digest.hex]
     got = alice.get(f"/assets/{view['id']}/content")
     assert got.content == CONTENT
@@ -162,3 +167,17 @@ def test_sweep(tmp_path: Any) -> None:
     store.sweep("now", {f"sha256:{kept}"})
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [kept, young]
     assert not (tmp_path / "gone").exists()
+
+
+def test_an_asset_can_be_taken_back_until_something_names_it(world: World) -> None:
+    alice, bob = world.person("alice"), world.person("bob")
+    asset_id = alice.upload(CONTENT)["urls"][0].removeprefix("asset:")
+    problem(bob.send("DELETE", f"/assets/{asset_id}"), 404, "no_such_asset")
+    problem(world.admin.send("DELETE", f"/assets/{asset_id}"), 403, "not_the_owner")
+    assert alice.send("DELETE", f"/assets/{asset_id}").status_code == 204
+    problem(alice.send("DELETE", f"/assets/{asset_id}"), 404, "no_such_asset")
+    assert alice.get("/assets").json()["items"] == []
+    assert alice.upload(CONTENT)["urls"][0] != f"asset:{asset_id}", "numbers are never given again"
+    alice.make_cube("model")
+    used = alice.get("/mlcubes/1").json()["files"]["project"]["urls"][0].removeprefix("asset:")
+    problem(alice.send("DELETE", f"/assets/{used}"), 409, "asset_in_use")

@@ -85,7 +85,9 @@ def test_strangers_demo_data(world: World) -> None:
 
 def test_a_benchmark_of_ones_own_opens_no_strangers_files(world: World) -> None:
     alice, bob = world.person("alice"), world.person("bob")
-    cubes = {kind: bob.make_cube(kind) for kind in ("model", "evaluator")} | {"preparator": alice.make_cube("preparator")}
+    cubes = {kind: bob.make_cube(kind) for kind in ("model", "evaluator")} | {
+        "preparator": alice.make_cube("preparator")
+    }
     problem(bob.post("/benchmarks", bob.benchmark_body(cubes)), 400, "unreadable_files")
     # once they are open through an approved benchmark, others build on them
     cubes = {kind: alice.make_cube(kind, name=f"second {kind}") for kind in ("model", "evaluator")} | {
@@ -110,7 +112,9 @@ def test_decision_is_for_other_admins(world: World) -> None:
     problem(root.post(f"/benchmarks/{own['id']}/decision", {"approval": "APPROVED"}), 403, "own_benchmark")
     draft = alice.make_benchmark(name="draft", state="DEVELOPMENT")
     problem(root.post(f"/benchmarks/{draft['id']}/decision", {"approval": "APPROVED"}), 409, "not_in_operation")
-    event = world.admin.get(f"/audit-events?target=benchmark:{benchmark['id']}&action=benchmark.decided").json()["items"][0]
+    event = world.admin.get(f"/audit-events?target=benchmark:{benchmark['id']}&action=benchmark.decided").json()[
+        "items"
+    ][0]
     assert event["data"] == {"approval": "REJECTED", "reason": "too small"}
     assert event["actor_id"] == root.id
 
@@ -120,7 +124,10 @@ def test_changes(world: World) -> None:
     benchmark = alice.make_benchmark(state="DEVELOPMENT")
     path = f"/benchmarks/{benchmark['id']}"
     problem(alice.patch(path, {"description": "x"}), 428, "if_match_required")
-    assert alice.patch(path, {"description": "Better.", "docs_url": "https://example.org"}, 1).json()["description"] == "Better."
+    assert (
+        alice.patch(path, {"description": "Better.", "docs_url": "https://example.org"}, 1).json()["description"]
+        == "Better."
+    )
     problem(alice.patch(path, {"description": "x"}, 1), 412, "edited_meanwhile")
     assert alice.patch(path, {"state": "OPERATION"}, 2).status_code == 200
     problem(alice.patch(path, {"description": "x"}, 3), 409, "frozen_in_operation")

@@ -66,14 +66,18 @@ def test_a_refusal_is_not_kept(world: World) -> None:
 @pytest.mark.parametrize("key", ["short", "x" * 129, "with space in it"])
 def test_bad_keys(world: World, key: str) -> None:
     problem(
-        world.admin.post("/mlcubes", world.admin.cube_body("model"), headers={"Idempotency-Key": key}), 400, "bad_idempotency_key"
+        world.admin.post("/mlcubes", world.admin.cube_body("model"), headers={"Idempotency-Key": key}),
+        400,
+        "bad_idempotency_key",
     )
 
 
 def test_old_keys_go(make_world: Any) -> None:
     world = make_world(idempotency_seconds=0)
     for name in ("a", "b"):
-        world.admin.post("/mlcubes", world.admin.cube_body("model", name=name), headers={"Idempotency-Key": f"key-of-{name}"})
+        world.admin.post(
+            "/mlcubes", world.admin.cube_body("model", name=name), headers={"Idempotency-Key": f"key-of-{name}"}
+        )
     assert world.sql("SELECT count(*) FROM idempotency_keys") == [(1,)]
 
 
@@ -93,8 +97,13 @@ def test_many_at_once(world: World, servers: int) -> None:
     async def run() -> list[Any]:
         apps = [create_app(world.settings) for _ in range(servers)]
         async with asyncio.TaskGroup() as group, _started(apps):
-            clients = [httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://server") for app in apps]
-            tasks = [group.create_task(clients[i % servers].post(f"{API}/mlcubes", json=body, headers=headers)) for i in range(8)]
+            clients = [
+                httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://server") for app in apps
+            ]
+            tasks = [
+                group.create_task(clients[i % servers].post(f"{API}/mlcubes", json=body, headers=headers))
+                for i in range(8)
+            ]
             return [await task for task in tasks]
 
     answers = asyncio.run(run())

@@ -19,7 +19,14 @@ NOBODY = (401, 401, 401)
 
 
 def row(
-    stranger: int, owner: int, other_owner: int, admin: int, *, anonymous: int = 401, expired: int = 401, disabled: int = 401
+    stranger: int,
+    owner: int,
+    other_owner: int,
+    admin: int,
+    *,
+    anonymous: int = 401,
+    expired: int = 401,
+    disabled: int = 401,
 ) -> dict[str, int]:
     return dict(zip(ACTORS, (anonymous, stranger, owner, other_owner, admin, expired, disabled), strict=True))
 
@@ -54,6 +61,7 @@ EXPECTED: dict[str, dict[str, int]] = {
     "POST /api/v1/assets": row(201, 201, 201, 201),
     "GET /api/v1/assets/{asset_id}": row(404, 200, 404, 200),
     "GET /api/v1/assets/{asset_id}/content": row(404, 200, 404, 404),
+    "DELETE /api/v1/assets/{asset_id}": row(404, 409, 404, 403),
     "GET /api/v1/audit-events": row(403, 403, 403, 200),
 }
 
@@ -88,7 +96,10 @@ def test_permission_is_in_every_signature(settings: Settings) -> None:
 @pytest.fixture
 def cast(world: World) -> dict[str, Person]:
     """The actors; each has what the table says."""
-    people = {name: world.person(name.replace(" ", ".")) for name in ("stranger", "owner", "other owner", "expired", "disabled")}
+    people = {
+        name: world.person(name.replace(" ", "."))
+        for name in ("stranger", "owner", "other owner", "expired", "disabled")
+    }
     people["admin"] = world.person("root", admin=True)
     people["anonymous"] = Person(world.client, "anonymous", 0, 0, "")
     people["owner"].make_benchmark()

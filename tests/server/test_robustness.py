@@ -103,11 +103,17 @@ def test_body_limit(make_world: Any) -> None:
     big = json.dumps({"name": "x" * 3000}).encode()
     problem(world.admin.send("POST", "/mlcubes", content=big), 413, "body_too_large")
     problem(world.admin.send("POST", "/mlcubes", content=iter([big])), 413, "body_too_large")  # chunked: no length told
-    problem(world.admin.send("POST", "/mlcubes", content=b"{}", headers={"Content-Length": "9" * 40}), 413, "body_too_large")
+    problem(
+        world.admin.send("POST", "/mlcubes", content=b"{}", headers={"Content-Length": "9" * 40}), 413, "body_too_large"
+    )
 
 
 def test_media_type(world: World) -> None:
-    problem(world.admin.send("POST", "/mlcubes", content=b"a=b", headers={"Content-Type": "text/plain"}), 415, "wrong_media_type")
+    problem(
+        world.admin.send("POST", "/mlcubes", content=b"a=b", headers={"Content-Type": "text/plain"}),
+        415,
+        "wrong_media_type",
+    )
 
 
 @pytest.mark.parametrize("value", ["1", 'W/"1"', "*", '"x"', '"1", "2"', '""'])
@@ -170,7 +176,10 @@ def test_nothing_secret_in_the_log(world: World) -> None:
     ):
         assert secret not in log, secret
     assert world.settings.log_file.stat().st_mode & 0o777 == 0o600
-    stored = world.settings.database_file.read_bytes() + world.settings.database_file.with_name("db.sqlite3-wal").read_bytes()
+    stored = (
+        world.settings.database_file.read_bytes()
+        + world.settings.database_file.with_name("db.sqlite3-wal").read_bytes()
+    )
     for secret in (person.token, PASSWORD, "battery staple", key):
         assert secret.encode() not in stored
 
@@ -193,7 +202,11 @@ def test_audit_names_nobody(world: World) -> None:
     }
     assert "alice" not in json.dumps(events)
     updated = next(event for event in events if event["action"] == "mlcube.updated")
-    assert (updated["actor_id"], updated["target"], updated["data"]) == (person.id, "mlcube:1", {"fields": ["is_valid"]})
+    assert (updated["actor_id"], updated["target"], updated["data"]) == (
+        person.id,
+        "mlcube:1",
+        {"fields": ["is_valid"]},
+    )
     assert [event["id"] for event in events] == sorted(event["id"] for event in events)
 
 
@@ -203,7 +216,9 @@ def test_statements_do_not_grow(world: World) -> None:
     counts = []
     for rows in (10, 300):
         for table in ("mlcubes", "benchmarks", "assets"):
-            names = ", ".join(row[1] for row in world.sql(f"PRAGMA table_info({table})") if row[1] not in ("id", "name"))
+            names = ", ".join(
+                row[1] for row in world.sql(f"PRAGMA table_info({table})") if row[1] not in ("id", "name")
+            )
             numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})"
             world.sql(
                 f"{numbers} INSERT INTO {table} (name, {names}) SELECT name || '-{rows}-' || i, {names} FROM {table}, n WHERE id = 1"

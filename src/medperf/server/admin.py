@@ -71,13 +71,17 @@ def init(
     """
     if admin_password is None and not development:
         raise UsageError(
-            "missing_password", "A server needs an admin password.", "Give one, or make a development server with --development."
+            "missing_password",
+            "A server needs an admin password.",
+            "Give one, or make a development server with --development.",
         )
     password = admin_password if admin_password is not None else DEVELOPMENT_ADMIN
     _check_account(admin_username, password)
     where = Settings(data=data)
     if schema_revision(where.database_file) is not None:
-        raise Conflict("already_initialised", f"There is a server in {data} already.", "Start it with: medperf server start")
+        raise Conflict(
+            "already_initialised", f"There is a server in {data} already.", "Start it with: medperf server start"
+        )
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     data.chmod(0o700)
     where.database_file.touch(mode=0o600)
@@ -90,7 +94,9 @@ def init(
     if certificate is not None and key is not None and not (certificate.exists() and key.exists()):
         make_certificate(certificate, key, [*hostnames, *_LOOPBACK_NAMES])
     scheme = "https" if development else "http"
-    return InitReport(data, instance_id, development, admin_username, certificate, key, f"{scheme}://{hostnames[0]}:{port}")
+    return InitReport(
+        data, instance_id, development, admin_username, certificate, key, f"{scheme}://{hostnames[0]}:{port}"
+    )
 
 
 def reset(data: Path, *, force: bool = False, password_cost: PasswordCost = PasswordCost()) -> ResetReport:  # noqa: B008 - frozen
@@ -173,8 +179,12 @@ def _fill(
 ) -> None:
     """The rows of a new instance."""
     moment = now()
-    connection.execute(sa.insert(settings).values(id=1, instance_id=instance_id, development=development, created_at=moment))
-    party = connection.execute(sa.insert(parties).values(kind="person", name=username, created_at=moment)).inserted_primary_key
+    connection.execute(
+        sa.insert(settings).values(id=1, instance_id=instance_id, development=development, created_at=moment)
+    )
+    party = connection.execute(
+        sa.insert(parties).values(kind="person", name=username, created_at=moment)
+    ).inserted_primary_key
     assert party is not None
     connection.execute(
         sa.insert(users).values(
@@ -189,7 +199,9 @@ def _fill(
             modified_at=moment,
         )
     )
-    connection.execute(sa.insert(audit_events).values(at=moment, actor_id=None, action=action.value, target="server", data="{}"))
+    connection.execute(
+        sa.insert(audit_events).values(at=moment, actor_id=None, action=action.value, target="server", data="{}")
+    )
 
 
 def _check_account(username: str, password: str) -> None:

@@ -78,7 +78,13 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(
         # Off whatever the environment says: it would hand bodies and tracebacks to exporters.
-        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False, "auto_configure": False},
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
         title="MedPerf",
         version=__version__,
         description="The central service of MedPerf: metadata only.",

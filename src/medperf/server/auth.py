@@ -63,7 +63,9 @@ async def identify(source: Transaction | Database, token_hash: str | None) -> Id
     """
     row: Any = await source.first(_LOOKUP, {"hash": token_hash})
     if row is None:
-        raise ServerUnavailable("not_initialised", "This server's database is empty.", "Its admin runs: medperf server init")
+        raise ServerUnavailable(
+            "not_initialised", "This server's database is empty.", "Its admin runs: medperf server init"
+        )
     instance_id, development, expires_at, revoked_at, user_id, party_id, is_admin, is_active = row
     if token_hash is None:
         return Identity(instance_id, development)
@@ -135,7 +137,10 @@ class Passwords:
     async def _run(self, function: Any, *arguments: Any) -> Any:
         if self._waiting >= _WAITING_HASHES:
             raise TooMany(
-                "too_many_logins", "Too many people are logging in.", "Try again in a few seconds.", details={"retry_after": 5}
+                "too_many_logins",
+                "Too many people are logging in.",
+                "Try again in a few seconds.",
+                details={"retry_after": 5},
             )
         self._waiting += 1
         try:

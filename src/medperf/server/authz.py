@@ -89,7 +89,9 @@ async def admin(request: Request) -> Actor:
 
 def _refuse_unread_query(request: Request) -> None:
     """A query that no one reads would be ignored: refuse it instead."""
-    if request.scope["query_string"] and "parameters" not in (getattr(request.scope["route"], "openapi_extra", None) or {}):
+    if request.scope["query_string"] and "parameters" not in (
+        getattr(request.scope["route"], "openapi_extra", None) or {}
+    ):
         raise InvalidInput("unknown_parameter", "This address takes no query parameters.", "Leave them out.")
 
 

@@ -27,14 +27,26 @@ def sqlite_engine(path: Path, *, wait_seconds: float) -> sa.Engine:
 
     def connect() -> sqlite3.Connection:
         raw = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=wait_seconds, isolation_level=None, check_same_thread=False
+            f"{path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=wait_seconds,
+            isolation_level=None,
+            check_same_thread=False,
         )
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF", "cache_size=-16000"):
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            "trusted_schema=OFF",
+            "cache_size=-16000",
+        ):
             raw.execute(f"PRAGMA {pragma}")
         return raw
 
     # Parameters may be secrets: they must not appear in messages of errors.
-    return sa.create_engine("sqlite://", creator=connect, poolclass=NullPool, isolation_level="AUTOCOMMIT", hide_parameters=True)
+    return sa.create_engine(
+        "sqlite://", creator=connect, poolclass=NullPool, isolation_level="AUTOCOMMIT", hide_parameters=True
+    )
 
 
 class Transaction:
@@ -44,7 +56,9 @@ class Transaction:
         self._database = database
         self._connection = connection
 
-    async def execute(self, statement: sa.Executable, parameters: Mapping[str, Any] | None = None) -> sa.CursorResult[Any]:
+    async def execute(
+        self, statement: sa.Executable, parameters: Mapping[str, Any] | None = None
+    ) -> sa.CursorResult[Any]:
         """Run one statement.
 
         Raises:
@@ -204,7 +218,9 @@ def check_schema(path: Path) -> None:
         )
     if found > REVISION:
         raise MedPerfError(
-            "schema_newer", f"The database has schema {found}, newer than {REVISION}.", "Install the newer MedPerf that wrote it."
+            "schema_newer",
+            f"The database has schema {found}, newer than {REVISION}.",
+            "Install the newer MedPerf that wrote it.",
         )
 
 
@@ -219,7 +235,9 @@ def schema_revision(path: Path) -> str | None:
     except sqlite3.OperationalError:
         return None
     except sqlite3.DatabaseError as error:
-        raise MedPerfError("bad_database", f"{path} is no SQLite database.", "Move it away, or restore a copy.") from error
+        raise MedPerfError(
+            "bad_database", f"{path} is no SQLite database.", "Move it away, or restore a copy."
+        ) from error
     finally:
         raw.close()
     return None if row is None or made is None else str(row[0])

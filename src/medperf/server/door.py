@@ -129,4 +129,6 @@ class _Passage:
 
 
 def _too_large(limit: int) -> TooLarge:
-    return TooLarge("body_too_large", f"The body has more than {limit:,} bytes.", "Send less; files go to POST /assets.")
+    return TooLarge(
+        "body_too_large", f"The body has more than {limit:,} bytes.", "Send less; files go to POST /assets."
+    )

@@ -102,14 +102,22 @@ def problem_of(error: MedPerfError) -> Response:
     if "retry_after" in error.details:
         headers["Retry-After"] = str(error.details["retry_after"])
     return problem(
-        status, error.code, _clean(error.what), _clean(error.fix), errors=error.details.get("errors", ()), headers=headers
+        status,
+        error.code,
+        _clean(error.what),
+        _clean(error.fix),
+        errors=error.details.get("errors", ()),
+        headers=headers,
     )
 
 
 def unexpected() -> Response:
     """The answer to a fault of ours: the traceback is in the log, not here."""
     return problem(
-        500, "internal_error", "The server failed to answer this request.", "Try again; if it stays, tell the server's admin."
+        500,
+        "internal_error",
+        "The server failed to answer this request.",
+        "Try again; if it stays, tell the server's admin.",
     )
 
 
@@ -142,16 +150,24 @@ def install(app: FastAPI) -> None:
     async def http(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         return problem(
-            error.status_code, _HTTP_CODES.get(error.status_code, "http_error"), str(error.detail), headers=error.headers
+            error.status_code,
+            _HTTP_CODES.get(error.status_code, "http_error"),
+            str(error.detail),
+            headers=error.headers,
         )
 
     async def validation(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         errors = [
-            {"field": ".".join(str(part) for part in entry["loc"][1:]), "message": entry["msg"]} for entry in error.errors()
+            {"field": ".".join(str(part) for part in entry["loc"][1:]), "message": entry["msg"]}
+            for entry in error.errors()
         ]
         return problem(
-            400, "invalid_fields", "The address or a header of the request is not valid.", "See 'errors'.", errors=errors
+            400,
+            "invalid_fields",
+            "The address or a header of the request is not valid.",
+            "See 'errors'.",
+            errors=errors,
         )
 
     app.add_exception_handler(MedPerfError, domain)

@@ -70,7 +70,9 @@ async def create_once(
         if row is not None:
             if not hmac.compare_digest(row.body_hash, body_hash):
                 raise Conflict(
-                    "idempotency_key_reused", "This Idempotency-Key was already used for another request.", "Use a new key."
+                    "idempotency_key_reused",
+                    "This Idempotency-Key was already used for another request.",
+                    "Use a new key.",
                 )
             return Created(row.body.encode(), row.status, orjson.loads(row.headers)).response()
         created = await make(tx)

@@ -42,11 +42,19 @@ class ServerLog:
             self._file.close()
             self._file = self._logger = None
 
-    def request(self, *, request_id: str, method: str, route: str, status: int, milliseconds: float, user: int | None) -> None:
+    def request(
+        self, *, request_id: str, method: str, route: str, status: int, milliseconds: float, user: int | None
+    ) -> None:
         """One answered request."""
         if self._logger is not None:
             self._logger.info(
-                "request", id=request_id, method=method, route=route, status=status, ms=round(milliseconds, 2), user=user
+                "request",
+                id=request_id,
+                method=method,
+                route=route,
+                status=status,
+                ms=round(milliseconds, 2),
+                user=user,
             )
 
     def fault(self, error: BaseException, *, request_id: str, method: str, route: str) -> None:

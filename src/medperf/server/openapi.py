@@ -39,7 +39,9 @@ def _build(app: FastAPI) -> dict[str, Any]:
             operation["responses"].pop("422", None)
             operation["responses"]["default"] = failed
     wanted: list[tuple[type[BaseModel], Any]] = [(getattr(models, name), "validation") for name in sorted(bodies)]
-    _, definitions = models_json_schema([*wanted, (Problem, "serialization")], ref_template="#/components/schemas/{model}")
+    _, definitions = models_json_schema(
+        [*wanted, (Problem, "serialization")], ref_template="#/components/schemas/{model}"
+    )
     schemas = schema.setdefault("components", {}).setdefault("schemas", {})
     for name, definition in definitions["$defs"].items():
         schemas.setdefault(name, definition)

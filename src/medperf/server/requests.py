@@ -64,7 +64,9 @@ def query(model: type[T]) -> Callable[[Request], Awaitable[T]]:
 
     async def read(request: Request) -> T:
         raw = request.scope["query_string"]
-        given = parse_qsl(raw.decode("latin-1"), keep_blank_values=True, errors="strict", max_num_fields=32) if raw else []
+        given = (
+            parse_qsl(raw.decode("latin-1"), keep_blank_values=True, errors="strict", max_num_fields=32) if raw else []
+        )
         found = dict(given)
         if len(found) != len(given):
             raise InvalidInput("repeated_parameter", "A query parameter is given twice.", "Give each once.")
@@ -80,7 +82,9 @@ def query(model: type[T]) -> Callable[[Request], Awaitable[T]]:
         try:
             return await read(request)
         except ValueError as error:
-            raise InvalidInput("bad_query", "The query cannot be read.", "Write it as name=value&name=value in UTF-8.") from error
+            raise InvalidInput(
+                "bad_query", "The query cannot be read.", "Write it as name=value&name=value in UTF-8."
+            ) from error
 
     return guarded
 
@@ -94,7 +98,9 @@ def idempotency_key(request: Request) -> str | None:
     key = request.headers.get(headers.IDEMPOTENCY)
     if key is not None and not _KEY.fullmatch(key):
         raise InvalidInput(
-            "bad_idempotency_key", "The Idempotency-Key is not 8 to 128 visible ASCII characters.", "Send a random UUID."
+            "bad_idempotency_key",
+            "The Idempotency-Key is not 8 to 128 visible ASCII characters.",
+            "Send a random UUID.",
         )
     return key
 
@@ -108,7 +114,9 @@ async def if_match(request: Request) -> int:
     """
     given = request.headers.get("if-match")
     if given is None:
-        raise PreconditionRequired("if_match_required", "A change needs the header If-Match.", "Send the ETag of what you read.")
+        raise PreconditionRequired(
+            "if_match_required", "A change needs the header If-Match.", "Send the ETag of what you read."
+        )
     found = re.fullmatch(r'"([0-9]{1,18})"', given.strip())
     if found is None:
         raise stale()
@@ -117,7 +125,9 @@ async def if_match(request: Request) -> int:
 
 def stale() -> PreconditionFailed:
     """Somebody else changed it meanwhile."""
-    return PreconditionFailed("edited_meanwhile", "It was changed after you read it.", "Read it again and repeat your change.")
+    return PreconditionFailed(
+        "edited_meanwhile", "It was changed after you read it.", "Read it again and repeat your change."
+    )
 
 
 # -------------------------------------------------------------------------------------------------------------- OpenAPI
@@ -126,7 +136,10 @@ def stale() -> PreconditionFailed:
 def describe_body(model: type[BaseModel]) -> dict[str, Any]:
     """``openapi_extra`` of a route that reads ``model``; the schema itself is added by `medperf.server.openapi`."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}, "x-body": model.__name__}
+    return {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "x-body": model.__name__,
+    }
 
 
 def describe_query(model: type[BaseModel]) -> dict[str, Any]:

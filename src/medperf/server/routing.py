@@ -33,7 +33,9 @@ class PlainRoute(APIRoute):
             if name in dependencies:
                 call = dependencies[name]
                 assert inspect.iscoroutinefunction(call), f"{name} of {self.path} is no async function"
-                assert len(inspect.signature(call).parameters) == 1, f"{name} of {self.path} takes more than the request"
+                assert len(inspect.signature(call).parameters) == 1, (
+                    f"{name} of {self.path} takes more than the request"
+                )
                 readers.append((name, call))
             elif name in paths:
                 readers.append((name, _path_id(name)))
@@ -62,7 +64,9 @@ def _path_id(name: str) -> _Read:
     async def read(request: Request) -> int:
         text = request.path_params[name]
         if not (text.isascii() and text.isdecimal() and len(text) <= 18 and int(text) > 0):
-            raise InvalidInput("bad_id", f"The address has {text[:40]!r} where an id belongs.", "Ids are whole numbers from 1.")
+            raise InvalidInput(
+                "bad_id", f"The address has {text[:40]!r} where an id belongs.", "Ids are whole numbers from 1."
+            )
         return int(text)
 
     return read

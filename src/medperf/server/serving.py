@@ -156,13 +156,17 @@ def _quiet() -> None:
 
 def _choose_tls(data: Path, cert: Path | None, key: Path | None, *, http: bool) -> tuple[Path, Path] | None:
     if (cert is None) != (key is None):
-        raise UsageError("missing_option", "A certificate and its key belong together.", "Give --cert and --key, or neither.")
+        raise UsageError(
+            "missing_option", "A certificate and its key belong together.", "Give --cert and --key, or neither."
+        )
     if cert is None or key is None:
         cert, key = data / "cert.crt", data / "cert.key"
         if http or not (cert.exists() and key.exists()):
             return None
     elif http:
-        raise UsageError("two_transports", "A certificate is given, but plain HTTP is asked for.", "Leave one of them out.")
+        raise UsageError(
+            "two_transports", "A certificate is given, but plain HTTP is asked for.", "Leave one of them out."
+        )
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
     except (OSError, ssl.SSLError) as error:
@@ -202,7 +206,9 @@ def _listen(host: str, port: int) -> socket.socket:
     """A bound socket, so that a port in use is told before anything starts."""
     listener: socket.socket | None = None
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
@@ -214,7 +220,9 @@ def _listen(host: str, port: int) -> socket.socket:
             listener.close()
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             raise MedPerfError(
-                "port_in_use", f"Port {port} of {host} is in use.", "Stop what listens there, or choose another port with --port."
+                "port_in_use",
+                f"Port {port} of {host} is in use.",
+                "Stop what listens there, or choose another port with --port.",
             ) from error
         raise MedPerfError(
             "bad_address", f"Cannot listen on {host} port {port}: {error}.", "Give another --host or --port."

@@ -35,7 +35,9 @@ class UploadQuery(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[Name, Field(description="A file name for people.")]
-    digest: Annotated[Sha256 | None, Field(description="What the client thinks it sends; anything else is refused.")] = None
+    digest: Annotated[
+        Sha256 | None, Field(description="What the client thinks it sends; anything else is refused.")
+    ] = None
 
 
 _UPLOAD = describe_query(UploadQuery) | {"requestBody": {"required": True, "content": {"application/octet-stream": {}}}}
@@ -43,7 +45,10 @@ _UPLOAD = describe_query(UploadQuery) | {"requestBody": {"required": True, "cont
 
 @router.post("/assets", status_code=201, response_model=AssetView, openapi_extra=_UPLOAD)
 async def upload_asset(
-    actor: Account, server: Server, request: Request, asked: Annotated[UploadQuery, Depends(query(UploadQuery), use_cache=False)]
+    actor: Account,
+    server: Server,
+    request: Request,
+    asked: Annotated[UploadQuery, Depends(query(UploadQuery), use_cache=False)],
 ) -> Response:
     """Upload a file: the body is its bytes."""
     key = idempotency_key(request)
@@ -76,4 +81,14 @@ async def read_content(actor: Account, server: Server, request: Request, asset_i
         return Response(status_code=304, headers={"ETag": tag})
     path = server.store.path(actor.instance_id, row.digest)
     headers = {"ETag": tag}
-    return FileResponse(path, media_type="application/octet-stream", filename=row.name, headers=headers, stat_result=path.stat())
+    return FileResponse(
+        path, media_type="application/octet-stream", filename=row.name, headers=headers, stat_result=path.stat()
+    )
+
+
+@router.delete("/assets/{asset_id}", status_code=204, response_class=Response)
+async def delete_asset(actor: Account, server: Server, asset_id: Id) -> Response:
+    """Take back an asset of one's own that nothing registered names."""
+    async with actor.change(server.database) as tx:
+        await service.delete(tx, actor, asset_id)
+    return Response(status_code=204)

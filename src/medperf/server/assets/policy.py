@@ -17,10 +17,15 @@ def readable_by(is_admin: bool) -> sa.ColumnElement[bool]:
     A reference model's files are its owner's alone. Being an admin opens no content.
     """
     seen = benchmark_visible_to(is_admin)
-    demo = sa.exists().where(benchmark_assets.c.asset_id == assets.c.id, benchmark_assets.c.benchmark_id == benchmarks.c.id, seen)
+    demo = sa.exists().where(
+        benchmark_assets.c.asset_id == assets.c.id, benchmark_assets.c.benchmark_id == benchmarks.c.id, seen
+    )
     tools = sa.exists().where(
         mlcube_assets.c.asset_id == assets.c.id,
-        sa.or_(benchmarks.c.preparator_id == mlcube_assets.c.mlcube_id, benchmarks.c.evaluator_id == mlcube_assets.c.mlcube_id),
+        sa.or_(
+            benchmarks.c.preparator_id == mlcube_assets.c.mlcube_id,
+            benchmarks.c.evaluator_id == mlcube_assets.c.mlcube_id,
+        ),
         seen,
     )
     return sa.or_(assets.c.owner_id == PARTY, demo, tools)

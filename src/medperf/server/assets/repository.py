@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from medperf.server.assets import policy
 from medperf.server.assets.tables import assets
 from medperf.server.authz import Actor
+from medperf.server.benchmarks.tables import benchmark_assets
 from medperf.server.db import Transaction
+from medperf.server.mlcubes.tables import mlcube_assets
 from medperf.server.paging import Listing
 from medperf.server.parties.tables import parties
 from medperf.server.schema import now
@@ -58,7 +60,9 @@ async def get(tx: Transaction, actor: Actor, asset_id: int, *, content: bool) ->
 async def readable(tx: Transaction, actor: Actor, ids: Collection[int]) -> dict[int, tuple[str, int]]:
     """Digest and size of those among ``ids`` that the actor may read."""
     rows = await tx.all(
-        sa.select(assets.c.id, assets.c.digest, assets.c.size).where(assets.c.id.in_(ids), policy.readable_by(actor.is_admin)),
+        sa.select(assets.c.id, assets.c.digest, assets.c.size).where(
+            assets.c.id.in_(ids), policy.readable_by(actor.is_admin)
+        ),
         actor.sql,
     )
     return {row.id: (row.digest, row.size) for row in rows}
@@ -72,7 +76,23 @@ async def owned_bytes(tx: Transaction, party_id: int) -> int:
 
 async def insert(tx: Transaction, *, owner_id: int, name: str, digest: str, size: int) -> int:
     """A new asset; returns its id."""
-    return await tx.insert(sa.insert(assets).values(owner_id=owner_id, name=name, digest=digest, size=size, created_at=now()))
+    return await tx.insert(
+        sa.insert(assets).values(owner_id=owner_id, name=name, digest=digest, size=size, created_at=now())
+    )
+
+
+async def is_used(tx: Transaction, asset_id: int) -> bool:
+    """Whether a file of an MLCube or a benchmark's demo data names it."""
+    uses = (
+        sa.exists().where(mlcube_assets.c.asset_id == asset_id),
+        sa.exists().where(benchmark_assets.c.asset_id == asset_id),
+    )
+    return bool((await tx.execute(sa.select(sa.or_(*uses)))).scalar_one())
+
+
+async def remove(tx: Transaction, asset_id: int) -> None:
+    """Its row goes; the number is never given again."""
+    await tx.execute(sa.delete(assets).where(assets.c.id == asset_id))
 
 
 async def digests(tx: Transaction) -> frozenset[str]:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from starlette.responses import Response
 
 from medperf.domain.digests import Digest, canonical_json
-from medperf.domain.errors import InvalidInput, NotFound
+from medperf.domain.errors import Conflict, Forbidden, InvalidInput, NotFound
 from medperf.server.assets import repository
 from medperf.server.audit.service import Action, record
 from medperf.server.authz import Actor
@@ -43,11 +43,19 @@ async def upload(
             quota = server.settings.asset_quota_bytes
             if await repository.owned_bytes(tx, actor.party_id) + arrived.size > quota:
                 raise TooLarge(
-                    "quota_exceeded", f"Your files would exceed {quota:,} bytes together.", "Ask the server's admin for room."
+                    "quota_exceeded",
+                    f"Your files would exceed {quota:,} bytes together.",
+                    "Ask the server's admin for room.",
                 )
-            asset_id = await repository.insert(tx, owner_id=actor.party_id, name=name, digest=arrived.digest, size=arrived.size)
+            asset_id = await repository.insert(
+                tx, owner_id=actor.party_id, name=name, digest=arrived.digest, size=arrived.size
+            )
             await record(
-                tx, actor.user_id, Action.ASSET_CREATED, f"asset:{asset_id}", {"digest": arrived.digest, "size": arrived.size}
+                tx,
+                actor.user_id,
+                Action.ASSET_CREATED,
+                f"asset:{asset_id}",
+                {"digest": arrived.digest, "size": arrived.size},
             )
             server.store.keep(arrived, instance_id=actor.instance_id)
             return Created(dumps(repository.view(await found(tx, actor, asset_id))))
@@ -62,8 +70,31 @@ async def found(tx: Transaction, actor: Actor, asset_id: int, *, content: bool =
     """
     row = await repository.get(tx, actor, asset_id, content=content)
     if row is None:
-        raise NotFound("no_such_asset", f"There is no asset {asset_id} that you may read.", "List them with: medperf asset ls")
+        raise NotFound(
+            "no_such_asset", f"There is no asset {asset_id} that you may read.", "List them with: medperf asset ls"
+        )
     return row
+
+
+async def delete(tx: Transaction, actor: Actor, asset_id: int) -> None:
+    """Forget an asset. Its bytes go with the next sweep, unless another asset has the same.
+
+    Raises:
+        NotFound: not there, or hidden.
+        Forbidden: somebody else's.
+        Conflict: something that is registered names it.
+    """
+    row = await found(tx, actor, asset_id)
+    if row.owner_id != actor.party_id:
+        raise Forbidden("not_the_owner", f"The asset {asset_id} belongs to {row.owner_name}.", "Ask its owner.")
+    if await repository.is_used(tx, asset_id):
+        raise Conflict(
+            "asset_in_use",
+            f"The asset {asset_id} is part of a registered MLCube or benchmark.",
+            "What was registered stays as it was.",
+        )
+    await repository.remove(tx, asset_id)
+    await record(tx, actor.user_id, Action.ASSET_DELETED, f"asset:{asset_id}", {"digest": row.digest})
 
 
 async def check_references(tx: Transaction, actor: Actor, files: Iterable[tuple[str, FileRef]]) -> frozenset[int]:

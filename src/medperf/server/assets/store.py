@@ -114,7 +114,9 @@ async def _drain(stream: AsyncIterator[bytes], descriptor: int, limit: int) -> t
         size += len(chunk)
         if size > limit:
             raise TooLarge(
-                "asset_too_large", f"The file has more than {limit:,} bytes.", "Upload a smaller one, or host it elsewhere."
+                "asset_too_large",
+                f"The file has more than {limit:,} bytes.",
+                "Upload a smaller one, or host it elsewhere.",
             )
         pending.append(chunk)
         waiting += len(chunk)

@@ -30,9 +30,12 @@ class Action(StrEnum):
     BENCHMARK_UPDATED = "benchmark.updated"
     BENCHMARK_DECIDED = "benchmark.decided"
     ASSET_CREATED = "asset.created"
+    ASSET_DELETED = "asset.deleted"
 
 
-async def record(tx: Transaction, actor_id: int | None, action: Action, target: str, data: dict[str, Any] | None = None) -> None:
+async def record(
+    tx: Transaction, actor_id: int | None, action: Action, target: str, data: dict[str, Any] | None = None
+) -> None:
     """Write one event in the transaction of the change.
 
     Args:

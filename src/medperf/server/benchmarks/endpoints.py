@@ -43,7 +43,9 @@ async def list_benchmarks(
 
 @router.post("/benchmarks", status_code=201, response_model=BenchmarkView, openapi_extra=describe_body(BenchmarkCreate))
 async def create_benchmark(
-    actor: Account, server: Server, sent: Annotated[Sent[BenchmarkCreate], Depends(body(BenchmarkCreate), use_cache=False)]
+    actor: Account,
+    server: Server,
+    sent: Annotated[Sent[BenchmarkCreate], Depends(body(BenchmarkCreate), use_cache=False)],
 ) -> Response:
     """Register a benchmark; an admin decides about it."""
     return await service.create(server, actor, sent)
@@ -70,7 +72,10 @@ async def update_benchmark(
 
 @router.post("/benchmarks/{benchmark_id}/decision", response_model=BenchmarkView, openapi_extra=describe_body(Decision))
 async def decide_benchmark(
-    actor: Admin, server: Server, benchmark_id: Id, sent: Annotated[Sent[Decision], Depends(body(Decision), use_cache=False)]
+    actor: Admin,
+    server: Server,
+    benchmark_id: Id,
+    sent: Annotated[Sent[Decision], Depends(body(Decision), use_cache=False)],
 ) -> Response:
     """Approve or reject a benchmark (admin, never the owner)."""
     return await service.decide(server, actor, benchmark_id, sent)

@@ -28,4 +28,6 @@ def check_update(actor: Actor, row: sa.Row[Any], changes: set[str]) -> None:
     """
     if row.owner_id == actor.party_id or (actor.is_admin and changes <= {"is_valid"}):
         return
-    raise Forbidden("not_owner", "Only the owner changes this benchmark (an admin may change is_valid).", "Ask its owner.")
+    raise Forbidden(
+        "not_owner", "Only the owner changes this benchmark (an admin may change is_valid).", "Ask its owner."
+    )

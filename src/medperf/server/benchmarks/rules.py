@@ -67,13 +67,19 @@ def check_cubes(wanted: BenchmarkCreate, cubes: Mapping[int, RegisteredCube]) ->
                 "unknown_mlcube", f"The {label} is no MLCube that you may see.", "List them with: medperf mlcube ls"
             )
         if cube.kind is not kind:
-            raise InvalidInput("wrong_kind", f"The {label}, MLCube {cube.id}, is a {cube.kind.value}.", f"Give a {kind.value}.")
+            raise InvalidInput(
+                "wrong_kind", f"The {label}, MLCube {cube.id}, is a {cube.kind.value}.", f"Give a {kind.value}."
+            )
         if cube.state is not State.OPERATION:
             raise InvalidInput(
-                "not_in_operation", f"The {label}, MLCube {cube.id}, is in DEVELOPMENT.", "Its owner puts it in OPERATION first."
+                "not_in_operation",
+                f"The {label}, MLCube {cube.id}, is in DEVELOPMENT.",
+                "Its owner puts it in OPERATION first.",
             )
         if not cube.is_valid:
-            raise InvalidInput("invalid_mlcube", f"The {label}, MLCube {cube.id}, was marked invalid.", "Use another one.")
+            raise InvalidInput(
+                "invalid_mlcube", f"The {label}, MLCube {cube.id}, was marked invalid.", "Use another one."
+            )
         _check_tested(label, cube, _tested(wanted.report, part))
 
 
@@ -101,4 +107,6 @@ def _check_tested(label: str, cube: RegisteredCube, tested: TestedCube) -> None:
         )
     for name, digest in cube.forms[tested.form].items():
         if tested.form_digests.get(name, digest) != digest:
-            raise InvalidInput("form_mismatch", f"The {label} was tested with another {name!r} than MLCube {cube.id} has.", _TEST)
+            raise InvalidInput(
+                "form_mismatch", f"The {label} was tested with another {name!r} than MLCube {cube.id} has.", _TEST
+            )

@@ -68,7 +68,11 @@ async def create(server: ServerContext, actor: Actor, sent: Sent[BenchmarkCreate
         await _check_readable(tx, actor, {part: cubes[ids[part]] for part in ("preparator", "evaluator")})
         benchmark_id = await repository.insert(tx, values, asset_ids)
         await record(
-            tx, actor.user_id, Action.BENCHMARK_CREATED, f"benchmark:{benchmark_id}", {**ids, "state": wanted.state.value}
+            tx,
+            actor.user_id,
+            Action.BENCHMARK_CREATED,
+            f"benchmark:{benchmark_id}",
+            {**ids, "state": wanted.state.value},
         )
         view = repository.detail(await found(tx, actor, benchmark_id))
         return Created(dumps(view), headers=etag(view))
@@ -76,7 +80,9 @@ async def create(server: ServerContext, actor: Actor, sent: Sent[BenchmarkCreate
     return await create_once(server, actor, route="POST /benchmarks", key=sent.key, content=sent.content, make=make)
 
 
-async def update(server: ServerContext, actor: Actor, benchmark_id: int, version: int, wanted: BenchmarkUpdate) -> dict[str, Any]:
+async def update(
+    server: ServerContext, actor: Actor, benchmark_id: int, version: int, wanted: BenchmarkUpdate
+) -> dict[str, Any]:
     """Change what may change.
 
     Raises:
@@ -93,7 +99,9 @@ async def update(server: ServerContext, actor: Actor, benchmark_id: int, version
         check_state_change(State(row.state), changes.get("state", State(row.state)))
         if not await repository.update(tx, benchmark_id, version, column_values(changes)):
             raise stale()
-        await record(tx, actor.user_id, Action.BENCHMARK_UPDATED, f"benchmark:{benchmark_id}", {"fields": sorted(changes)})
+        await record(
+            tx, actor.user_id, Action.BENCHMARK_UPDATED, f"benchmark:{benchmark_id}", {"fields": sorted(changes)}
+        )
         return repository.detail(await found(tx, actor, benchmark_id))
 
 
@@ -132,7 +140,9 @@ async def found(tx: Transaction, actor: Actor, benchmark_id: int) -> sa.Row[Any]
     row = await repository.get(tx, actor, benchmark_id)
     if row is None:
         raise NotFound(
-            "no_such_benchmark", f"There is no benchmark {benchmark_id} that you may see.", "List them with: medperf benchmark ls"
+            "no_such_benchmark",
+            f"There is no benchmark {benchmark_id} that you may see.",
+            "List them with: medperf benchmark ls",
         )
     return row
 
@@ -163,4 +173,6 @@ async def _check_readable(tx: Transaction, actor: Actor, cubes: Mapping[str, Reg
 
 def _registered(row: sa.Row[Any]) -> RegisteredCube:
     files = {name: FileRef.model_validate(ref) for name, ref in orjson.loads(row.files).items()}
-    return RegisteredCube(row.id, row.name, Kind(row.kind), State(row.state), row.is_valid, files, orjson.loads(row.forms))
+    return RegisteredCube(
+        row.id, row.name, Kind(row.kind), State(row.state), row.is_valid, files, orjson.loads(row.forms)
+    )

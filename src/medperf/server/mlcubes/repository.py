@@ -89,7 +89,9 @@ async def insert(tx: Transaction, values: dict[str, Any], asset_ids: Collection[
     """
     moment = now()
     try:
-        mlcube_id = await tx.insert(sa.insert(mlcubes).values(version=1, created_at=moment, modified_at=moment, **values))
+        mlcube_id = await tx.insert(
+            sa.insert(mlcubes).values(version=1, created_at=moment, modified_at=moment, **values)
+        )
     except IntegrityError as error:
         raise name_taken(values["name"]) from error
     if asset_ids:

@@ -46,7 +46,9 @@ def _is_additional(entry: Parameter) -> bool:
 
 def _check_forms(wanted: MLCubeCreate, manifest: Manifest) -> None:
     if not wanted.forms:
-        raise InvalidInput("no_form", "The MLCube has no form that could run.", "Give at least one of oci, sif and python.")
+        raise InvalidInput(
+            "no_form", "The MLCube has no form that could run.", "Give at least one of oci, sif and python."
+        )
     files = wanted.files
     for form, digests in wanted.forms.items():
         if form == "python":
@@ -66,8 +68,12 @@ def _check_forms(wanted: MLCubeCreate, manifest: Manifest) -> None:
 
 
 def _missing(name: str, why: str) -> InvalidInput:
-    return InvalidInput("missing_file", f"The file {name!r} is missing: {why}.", f"Give files.{name} with digest, size and URL.")
+    return InvalidInput(
+        "missing_file", f"The file {name!r} is missing: {why}.", f"Give files.{name} with digest, size and URL."
+    )
 
 
 def _bad_form(form: str, why: str) -> InvalidInput:
-    return InvalidInput("bad_form", f"The form {form!r} does not fit: {why}.", "Mend the manifest, or leave the form out.")
+    return InvalidInput(
+        "bad_form", f"The form {form!r} does not fit: {why}.", "Mend the manifest, or leave the form out."
+    )

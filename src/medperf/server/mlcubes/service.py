@@ -48,7 +48,11 @@ async def create(server: ServerContext, actor: Actor, sent: Sent[MLCubeCreate]) 
         asset_ids = await check_references(tx, actor, wanted.files.items())
         mlcube_id = await repository.insert(tx, values, asset_ids)
         await record(
-            tx, actor.user_id, Action.MLCUBE_CREATED, f"mlcube:{mlcube_id}", {"kind": kind.value, "state": wanted.state.value}
+            tx,
+            actor.user_id,
+            Action.MLCUBE_CREATED,
+            f"mlcube:{mlcube_id}",
+            {"kind": kind.value, "state": wanted.state.value},
         )
         view = repository.detail(await found(tx, actor, mlcube_id))
         return Created(dumps(view), headers=etag(view))
@@ -56,7 +60,9 @@ async def create(server: ServerContext, actor: Actor, sent: Sent[MLCubeCreate]) 
     return await create_once(server, actor, route="POST /mlcubes", key=sent.key, content=sent.content, make=make)
 
 
-async def update(server: ServerContext, actor: Actor, mlcube_id: int, version: int, wanted: MLCubeUpdate) -> dict[str, Any]:
+async def update(
+    server: ServerContext, actor: Actor, mlcube_id: int, version: int, wanted: MLCubeUpdate
+) -> dict[str, Any]:
     """Change what may change.
 
     Raises:
@@ -83,5 +89,7 @@ async def found(tx: Transaction, actor: Actor, mlcube_id: int) -> sa.Row[Any]:
     """
     row = await repository.get(tx, actor, mlcube_id)
     if row is None:
-        raise NotFound("no_such_mlcube", f"There is no MLCube {mlcube_id} that you may see.", "List them with: medperf mlcube ls")
+        raise NotFound(
+            "no_such_mlcube", f"There is no MLCube {mlcube_id} that you may see.", "List them with: medperf mlcube ls"
+        )
     return row

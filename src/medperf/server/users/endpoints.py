@@ -66,7 +66,10 @@ async def read_user(_actor: Admin, server: Server, user_id: Id) -> Response:
 
 @router.patch("/users/{user_id}", response_model=UserView, openapi_extra=describe_body(UserUpdate))
 async def update_user(
-    actor: Admin, server: Server, user_id: Id, sent: Annotated[Sent[UserUpdate], Depends(body(UserUpdate), use_cache=False)]
+    actor: Admin,
+    server: Server,
+    user_id: Id,
+    sent: Annotated[Sent[UserUpdate], Depends(body(UserUpdate), use_cache=False)],
 ) -> Response:
     """Enable or disable an account (admin)."""
     return answer(await service.update(server, actor, user_id, sent.value))

@@ -82,7 +82,9 @@ async def insert(tx: Transaction, *, username: str, email: str | None, password_
             )
         )
     except IntegrityError as error:
-        raise Conflict("username_taken", f"There is already an account {username!r}.", "Choose another username.") from error
+        raise Conflict(
+            "username_taken", f"There is already an account {username!r}.", "Choose another username."
+        ) from error
 
 
 async def set_active(tx: Transaction, user_id: int, active: bool) -> None:
@@ -92,12 +94,16 @@ async def set_active(tx: Transaction, user_id: int, active: bool) -> None:
 
 async def set_password(tx: Transaction, user_id: int, password_hash: str) -> None:
     """Replace the password."""
-    await tx.execute(sa.update(users).where(users.c.id == user_id).values(password_hash=password_hash, modified_at=now()))
+    await tx.execute(
+        sa.update(users).where(users.c.id == user_id).values(password_hash=password_hash, modified_at=now())
+    )
 
 
 async def count_other_admins(tx: Transaction, user_id: int) -> int:
     """Active admins besides this account."""
-    statement = sa.select(sa.func.count()).select_from(users).where(users.c.is_admin, users.c.is_active, users.c.id != user_id)
+    statement = (
+        sa.select(sa.func.count()).select_from(users).where(users.c.is_admin, users.c.is_active, users.c.id != user_id)
+    )
     return int((await tx.execute(statement)).scalar_one())
 
 
