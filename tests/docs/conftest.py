@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,7 +39,11 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def terminals(checkout: Path, home: Path, tmp_path: Path) -> Iterator[dict[str, playing.Terminal]]:
-    """The person's terminals: ``main`` and ``server``."""
+    """The person's terminals, ``main`` and ``server``, in a checkout that nobody worked in yet."""
+    shutil.rmtree(checkout / "medperf_tutorial", ignore_errors=True)
+    for path in (checkout / "server").iterdir():
+        if path.name not in ("reset_db.sh", "seed.py"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     environ = playing.environment(home, program=checkout / ".venv" / "bin" / "medperf")
     opened = {name: playing.Terminal(checkout, environ, tmp_path / f"terminal-{name}") for name in ("main", "server")}
     yield opened

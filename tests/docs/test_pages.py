@@ -108,3 +108,54 @@ def test_locked_requirements_cover_what_the_project_declares() -> None:
             assert entry.specifier.contains(Version(found)), (
                 f"requirements/{name}.txt has {entry.name} {found}: make lock"
             )
+
+
+def mentioned_commands() -> list[tuple[str, str]]:
+    """``medperf ...`` as the pages and the messages of the program name it: (where, words)."""
+    files = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "src" / "medperf").rglob("*.py")]
+    found = []
+    for file in files:
+        if file.name == "cli.md" and file.parent.name == "reference":
+            continue
+        for words in re.findall(r"\bmedperf((?: +(?:--)?[a-z][a-z_-]+)+)", file.read_text(encoding="utf-8")):
+            found.append((str(file.relative_to(ROOT)), words.strip()))
+    return found
+
+
+def test_every_command_that_is_named_exists() -> None:
+    from medperf.cli.main import COMMANDS
+    from medperf.cli.runner import find_command
+
+    names = {entry.name for entry in COMMANDS}
+    unknown = []
+    for where, text in mentioned_commands():
+        words = text.split()
+        if words[0] not in names:  # a sentence that goes on after the program's name
+            continue
+        command, rest = find_command(words[0]), words[1:]
+        if hasattr(command, "commands") and rest and not rest[0].startswith("--"):
+            command, rest = command.commands.get(rest[0]), rest[1:]
+        if command is None:
+            unknown.append(f"{where}: medperf {text}")
+            continue
+        options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        unknown += [f"{where}: medperf {text}" for word in rest if word.startswith("--") and word not in options]
+    assert not unknown, "\n".join(unknown)
+
+
+def test_every_error_code_that_is_explained_exists() -> None:
+    page = (ROOT / "docs" / "concepts" / "errors_and_exit_codes.md").read_text(encoding="utf-8")
+    source = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "src" / "medperf").rglob("*.py"))
+    listed = [
+        code
+        for row in re.findall(r"^\| (`[a-z_`, ]+`) \|", page, flags=re.MULTILINE)
+        for code in re.findall(r"[a-z_]+", row)
+    ]
+    assert len(listed) > 8
+    # Codes of failed tasks are put together from the outcome's reason: task_time_limit from time-limit.
+    known = [
+        code
+        for code in listed
+        if f'"{code}"' in source or f'"{code.removeprefix("task_").replace("_", "-")}"' in source
+    ]
+    assert known == listed

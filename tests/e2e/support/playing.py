@@ -313,7 +313,7 @@ class Background:
 @contextlib.contextmanager
 def the_port() -> Iterator[int]:
     """Port 8000, held against other test processes on this machine; fails clearly when something else has it."""
-    with Path("/tmp/medperf-tests-port-8000.lock").open("a") as lock:  # one per machine, not per run
+    with Path(f"/tmp/medperf-tests-port-{PORT}-{os.getuid()}.lock").open("a") as lock:  # not per run
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not port_is_free(PORT):
             raise AssertionError(
