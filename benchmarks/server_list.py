@@ -53,7 +53,9 @@ def fill(data: Path) -> None:
     ref = {"digest": digest, "size": 1000, "urls": ["asset:1"]}
     with admin.transaction(Settings(data=data).database_file) as tx:
         owners = [
-            tx.execute(sa.insert(parties).values(kind="person", name=f"owner{i}", created_at=moment)).inserted_primary_key[0]
+            tx.execute(
+                sa.insert(parties).values(kind="person", name=f"owner{i}", created_at=moment)
+            ).inserted_primary_key[0]
             for i in range(10)
         ]
         cube = {
@@ -108,7 +110,9 @@ def make_token(data: Path) -> str:
 
     token = new_token()
     with admin.transaction(Settings(data=data).database_file) as tx:
-        party = tx.execute(sa.insert(parties).values(kind="person", name="reader", created_at="")).inserted_primary_key[0]
+        party = tx.execute(sa.insert(parties).values(kind="person", name="reader", created_at="")).inserted_primary_key[
+            0
+        ]
         values = {
             "username": "reader",
             "username_key": "reader",
@@ -116,11 +120,13 @@ def make_token(data: Path) -> str:
             "is_admin": False,
             "is_active": True,
         }
-        user = tx.execute(sa.insert(users).values(party_id=party, created_at="", modified_at="", **values)).inserted_primary_key[
-            0
-        ]
+        user = tx.execute(
+            sa.insert(users).values(party_id=party, created_at="", modified_at="", **values)
+        ).inserted_primary_key[0]
         tx.execute(
-            sa.insert(tokens).values(hash=hash_token(token), user_id=user, created_at="", expires_at="9999", revoked_at=None)
+            sa.insert(tokens).values(
+                hash=hash_token(token), user_id=user, created_at="", expires_at="9999", revoked_at=None
+            )
         )
     return token
 

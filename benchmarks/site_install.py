@@ -30,7 +30,9 @@ def install(folder: Path) -> tuple[float, float, int, int]:
     python = str(folder / "bin" / "python")
     subprocess.run([uv, "pip", "install", "-q", "--python", python, str(ROOT)], check=True)
     done = time.perf_counter()
-    names = subprocess.run([uv, "pip", "list", "--python", python, "--format", "freeze"], check=True, capture_output=True, text=True)
+    names = subprocess.run(
+        [uv, "pip", "list", "--python", python, "--format", "freeze"], check=True, capture_output=True, text=True
+    )
     subprocess.run([str(folder / "bin" / "medperf"), "--version"], check=True, stdout=subprocess.DEVNULL)
     return made - started, done - made, len(names.stdout.splitlines()), size_of(folder / "lib")
 
