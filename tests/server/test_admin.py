@@ -62,6 +62,20 @@ def test_real_server(tmp_path: Path) -> None:
     assert forced.instance_id != report.instance_id
 
 
+def test_the_certificate_comes_before_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed in between, it is made again; the other way round it would serve without TLS."""
+
+    def killed(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(admin, "migrate", killed)
+        with pytest.raises(KeyboardInterrupt):
+            admin.init(tmp_path / "s", development=True, password_cost=CHEAP)
+    assert (tmp_path / "s" / "cert.key").exists()
+    assert admin.init(tmp_path / "s", development=True, password_cost=CHEAP).certificate is not None
+
+
 def test_init_keeps_a_certificate_that_is_there(tmp_path: Path) -> None:
     data = tmp_path / "s"
     admin.init(data, development=True, password_cost=CHEAP)

@@ -149,6 +149,12 @@ def test_interrupted_upload_leaves_nothing(world: World) -> None:
     assert "fault" not in world.settings.log_file.read_text()
 
 
+def test_uploads_leave_the_database_room(make_world: Any) -> None:
+    world = make_world(reserve_bytes=2**60)
+    problem(world.admin.send("POST", "/assets", params={"name": "x"}, content=CONTENT), 507, "storage_full")
+    assert stored(world) == []
+
+
 def test_sweep(tmp_path: Any) -> None:
     import os
 

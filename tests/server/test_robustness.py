@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -261,3 +262,19 @@ def test_openapi_is_whole(world: World) -> None:
         "name",
         "is_valid",
     }
+
+
+def test_a_full_disk_is_said_and_stops_nobody_from_reading(world: World) -> None:
+    connection, raw = world.database.take()
+    raw.execute(f"PRAGMA max_page_count={raw.execute('PRAGMA page_count').fetchone()[0]}")
+    world.database.give(connection, raw)
+    body = world.admin.cube_body("model", upload=False) | {"user_metadata": {"note": "x" * 50_000}}
+    problem(world.admin.post("/mlcubes", body), 507, "storage_full")
+    assert world.admin.get("/mlcubes").json()["items"] == []
+
+
+def test_a_log_that_cannot_be_written_costs_only_its_lines(world: World) -> None:
+    log = world.client.app.state.context.log  # type: ignore[attr-defined]
+    with open("/dev/full", "wb", buffering=0) as full:  # noqa: PTH123 - a device
+        os.dup2(full.fileno(), log._file.fileno())
+    assert world.admin.get("/me").status_code == 200

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import itertools
@@ -22,12 +23,16 @@ from medperf.domain import limits as domain_limits
 from medperf.domain.digests import Digest
 from medperf.domain.errors import InvalidInput
 from medperf.domain.events import Emit, Progress, ignore
-from medperf.runtime.trees import remove
+from medperf.runtime.trees import MAX_DEPTH, remove
 
 #: Never part of a package: caches, version control, what macOS leaves behind.
 JUNK = frozenset({"__pycache__", ".git", ".DS_Store", "__MACOSX"})
 _CHUNK = 1 << 20
 _PROGRESS_BYTES = 32 * 1024**2
+#: Below, nothing is called a bomb: small archives of zeros are harmless.
+_RATIO_FROM = 64 * 1024**2
+#: All headers of one member together. tarfile reads them into memory at once, and searches them with slow expressions.
+_HEADER_BYTES = 32 * 1024
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def package_entries(folder: Path, *, exclude: Collection[str] = ()) -> Iterator[
         exclude: further names to leave out, wherever they are.
 
     Raises:
-        InvalidInput: a link, socket, pipe or device, a name that is no clean UTF-8, or no such folder.
+        InvalidInput: a link, socket, pipe or device, a name that is no clean UTF-8, nested too deeply, or no such folder.
     """
     if not folder.is_dir():
         raise InvalidInput("no_folder", f"There is no folder {folder}.", "Check the path.")
@@ -66,6 +71,12 @@ def package_entries(folder: Path, *, exclude: Collection[str] = ()) -> Iterator[
                     continue
                 info = entry.stat(follow_symlinks=False)
                 path = prefix + unicodedata.normalize("NFC", _clean_name(entry.name, base))
+                if path.count("/") >= MAX_DEPTH:
+                    raise InvalidInput(
+                        "too_deep",
+                        f"{entry.path} is nested deeper than {MAX_DEPTH} folders, which no package can be.",
+                        "Move it further up.",
+                    )
                 if stat.S_ISDIR(info.st_mode):
                     stack.append((Path(entry.path), f"{path}/"))
                 elif not stat.S_ISREG(info.st_mode):
@@ -139,6 +150,7 @@ def unpack(archive: Path, dest: Path, *, limits: ArchiveLimits = ArchiveLimits()
     Raises:
         InvalidInput: no archive, truncated, a path that leads out, links, devices, pipes, a name twice, undecodable
             names, more entries or bytes than allowed, or ``dest`` is there already.
+        OSError: the disk is full.
     """
     if dest.exists() or dest.is_symlink():
         raise InvalidInput("already_there", f"{dest} exists already.", "Remove it first, or unpack somewhere else.")
@@ -156,6 +168,8 @@ def unpack(archive: Path, dest: Path, *, limits: ArchiveLimits = ArchiveLimits()
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, UnicodeError, ValueError, OverflowError) as error:
         raise _bad(archive, f"it is damaged or no tar archive ({str(error)[:100]})") from error
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise  # the archive is good
         raise _bad(archive, f"it cannot be unpacked here ({error.strerror or error})") from error
     finally:
         remove(temporary)
@@ -188,28 +202,34 @@ def _add_file(archive: tarfile.TarFile, member: tarfile.TarInfo, file: IO[bytes]
 
 def _unpack_all(source: _Counted, folder: Path, limits: ArchiveLimits, label: Path) -> None:
     """Members one by one; data are copied by us, so that nothing of tarfile's own extraction is trusted."""
-    seen: dict[str, bool] = {}  # path -> is a folder
-    entries = total = 0
+    names = _Names(limits, label)
+    total = unread = 0
+    source.expect(0)
     with tarfile.open(fileobj=source, mode="r|", encoding="utf-8", errors="strict") as archive:  # type: ignore[call-overload]
-        for member in archive:
-            entries += 1
+        while True:
+            source.expect(unread)
+            member = archive.next()
+            if member is None:
+                break
+            archive.members.clear()  # it would keep them all
             total += max(member.size, 0)
-            if entries > limits.entries or total > limits.bytes:
-                raise _bad(label, f"it holds more than {limits.entries:,} entries or {limits.bytes:,} bytes")
+            names.count()
+            if total > limits.bytes:
+                raise _bad(label, f"it holds more than {limits.bytes:,} bytes")
+            source.check_ratio(total)  # the holes of a sparse file are in no stream
+            unread = max(member.size, 0)
             path = _member_path(member, limits, label)
-            if path is None or any(is_mac_junk(part) for part in path.parts):
+            if path is None or any(is_junk(part) for part in path.parts):
                 continue
             if not (member.isreg() or member.isdir()):
                 raise _bad(label, f"{str(path)[:80]!r} is a link or a special file")
-            name = unicodedata.normalize("NFC", str(path))
-            if name in seen and not (seen[name] and member.isdir()):
-                raise _bad(label, f"{name[:80]!r} is in it twice")
-            seen[name] = member.isdir()
+            names.add(path, is_folder=member.isdir())
             target = folder / path
             if member.isdir():
                 target.mkdir(parents=True, exist_ok=True)
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
+            source.expect(unread)
             content = archive.extractfile(member)
             descriptor = os.open(
                 target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o755 if member.mode & 0o100 else 0o644
@@ -218,13 +238,60 @@ def _unpack_all(source: _Counted, folder: Path, limits: ArchiveLimits, label: Pa
                 if content is not None:
                     shutil.copyfileobj(content, file, _CHUNK)
                 if file.tell() != member.size:
-                    raise _bad(label, f"{name[:80]!r} is cut off")
+                    raise _bad(label, f"{str(path)[:80]!r} is cut off")
+            unread = 0
+    source.expect(limits.bytes)
     source.finish()
 
 
-def is_mac_junk(name: str) -> bool:
-    """Files that macOS adds to archives; they hold nothing of the folder's own."""
-    return name.startswith("._") or name in ("__MACOSX", ".DS_Store")
+class _Names:
+    """What an archive has named so far, with the folders that are only implied, as short digests: a million must fit into memory."""
+
+    def __init__(self, limits: ArchiveLimits, label: Path) -> None:
+        self._limits, self._label = limits, label
+        self._seen: dict[bytes, tuple[bool, bytes]] = {}  # NFC path -> is a folder, path as it is written
+        self._parent = PurePosixPath()
+        self._entries = 0
+
+    def count(self) -> None:
+        """One entry more.
+
+        Raises:
+            InvalidInput: too many.
+        """
+        self._entries += 1
+        if self._entries > self._limits.entries:
+            raise _bad(self._label, f"it holds more than {self._limits.entries:,} entries")
+
+    def add(self, path: PurePosixPath, *, is_folder: bool) -> None:
+        """Take the name of a member, and of the folders above it.
+
+        Raises:
+            InvalidInput: it is there already (a folder may be named again), or leads too deep.
+        """
+        if len(path.parts) > MAX_DEPTH:
+            raise _bad(self._label, f"{str(path)[:80]!r} is nested deeper than {MAX_DEPTH} folders")
+        if path.parent != self._parent:
+            for parent in reversed(path.parents[:-1]):
+                if self._take(parent, is_folder=True):
+                    self.count()
+            self._parent = path.parent
+        self._take(path, is_folder=is_folder)
+
+    def _take(self, path: PurePosixPath, *, is_folder: bool) -> bool:
+        """Whether the name is new."""
+        written = str(path)
+        name = unicodedata.normalize("NFC", written)
+        key = _short(name)
+        entry = (is_folder, key if name == written else _short(written))
+        before = self._seen.setdefault(key, entry)
+        if before is not entry and not (is_folder and before == entry):
+            raise _bad(self._label, f"{name[:80]!r} is in it twice")
+        return before is entry
+
+
+def _short(name: str) -> bytes:
+    return hashlib.blake2b(name.encode(), digest_size=16).digest()
 
 
 def _member_path(member: tarfile.TarInfo, limits: ArchiveLimits, label: Path) -> PurePosixPath | None:
@@ -257,13 +324,25 @@ class _Counted:
             label,
             emit,
         )
-        self._out = self._shown = 0
+        self._out = self._shown = self._ceiling = 0
+
+    def expect(self, count: int) -> None:
+        """What may come now: so many bytes of content, and the headers of one member."""
+        self._ceiling = self._out + count + _HEADER_BYTES
+
+    def check_ratio(self, count: int) -> None:
+        """Raises:
+        InvalidInput: the archive is too small to hold ``count`` bytes.
+        """
+        if count > _RATIO_FROM and count > self._size * self._limits.ratio:
+            raise _bad(self._label, f"it unpacks to more than {self._limits.ratio} times its size")
 
     def read(self, count: int) -> bytes:
         data = self._source.read(count)
         self._out += len(data)
-        if self._out > 64 * 1024**2 and self._out > self._size * self._limits.ratio:
-            raise _bad(self._label, f"it unpacks to more than {self._limits.ratio} times its size")
+        self.check_ratio(self._out)
+        if self._out > self._ceiling:
+            raise _bad(self._label, f"a member has headers of more than {_HEADER_BYTES:,} bytes")
         # Headers and padding count too: at most a few blocks per entry.
         if self._out > self._limits.bytes + self._limits.entries * 4096 + 1024**2:
             raise _bad(self._label, f"it holds more than {self._limits.bytes:,} bytes")

@@ -51,7 +51,7 @@ def measure(folder: Path | int, *, stop_bytes: int, stop_entries: int) -> Measur
 
 
 def hand_back(folder: Path, *, owner: tuple[int, int] | None, umask: int) -> tuple[str, ...]:
-    """Make everything below ``folder``, and itself, plain and the caller's: owner, modes 0666 or 0777 less ``umask``.
+    """Make everything below ``folder``, and itself, plain and the caller's: owner, modes 0666 or 0777 less ``umask``, no access lists.
 
     Entries that are neither plain files nor folders, files with further links, and names that are no clean UTF-8 are removed.
 
@@ -227,11 +227,11 @@ def _own(name: str | Path, parent: int | None, owner: tuple[int, int] | None, mo
     """Owner first: changing it drops set-user-id bits; then the mode, which has none."""
     if owner is not None:
         os.chown(name, *owner, dir_fd=parent, follow_symlinks=False)
-    _chmod(name, parent, mode)
+    _chmod(name, parent, mode, strip=True)
 
 
-def _chmod(name: str | Path, parent: int | None, mode: int) -> None:
-    """Change a mode, never through a link: Linux's own call follows them, and a hostile one may lead anywhere.
+def _chmod(name: str | Path, parent: int | None, mode: int, *, strip: bool = False) -> None:
+    """Change a mode (``strip``: and drop access lists, which would outlive it, and other attributes), never through a link: Linux's own call follows them, and a hostile one may lead anywhere.
 
     Raises:
         OSError: it is a link, or not there.
@@ -240,6 +240,16 @@ def _chmod(name: str | Path, parent: int | None, mode: int) -> None:
     try:
         if stat.S_ISLNK(os.fstat(descriptor).st_mode):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fspath(name))
-        Path(f"/proc/self/fd/{descriptor}").chmod(mode)
+        path = Path(f"/proc/self/fd/{descriptor}")
+        if strip:
+            _strip(path)
+        path.chmod(mode)
     finally:
         os.close(descriptor)
+
+
+def _strip(path: Path) -> None:
+    with contextlib.suppress(OSError):  # a file system without attributes
+        for name in os.listxattr(path):
+            if name.startswith(("user.", "system.posix_acl")):
+                os.removexattr(path, name)

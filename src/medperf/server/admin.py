@@ -84,15 +84,16 @@ def init(
         )
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     data.chmod(0o700)
+    # First: a server that is there has its certificate, also where the power goes between the two.
+    certificate, key = (data / "cert.crt", data / "cert.key") if development else (None, None)
+    if certificate is not None and key is not None and not (certificate.exists() and key.exists()):
+        make_certificate(certificate, key, [*hostnames, *_LOOPBACK_NAMES])
     where.database_file.touch(mode=0o600)
     instance_id = str(uuid.uuid4())
     hashed = make_hasher(password_cost).hash(password)
     with transaction(where.database_file) as connection:
         migrate(connection)
         _fill(connection, instance_id, development, Action.SERVER_INITIALISED, admin_username, hashed)
-    certificate, key = (data / "cert.crt", data / "cert.key") if development else (None, None)
-    if certificate is not None and key is not None and not (certificate.exists() and key.exists()):
-        make_certificate(certificate, key, [*hostnames, *_LOOPBACK_NAMES])
     scheme = "https" if development else "http"
     return InitReport(
         data, instance_id, development, admin_username, certificate, key, f"{scheme}://{hostnames[0]}:{port}"

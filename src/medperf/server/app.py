@@ -58,7 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
         database=Database(settings.database_file),
         passwords=Passwords(settings.password_cost),
         logins=LoginLimiter(burst=settings.login_burst, refill_seconds=settings.login_refill_seconds),
-        store=AssetStore(settings.assets),
+        store=AssetStore(settings.assets, reserve=settings.reserve_bytes),
         log=ServerLog(settings),
     )
 

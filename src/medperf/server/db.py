@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from medperf.domain.errors import MedPerfError, ServerUnavailable
+from medperf.server.errors import storage_full
 from medperf.server.schema import REVISION
 
 WRITE_WAIT_SECONDS = 10.0
@@ -128,6 +129,7 @@ class Database:
 
         Raises:
             ServerUnavailable: another process has been writing for too long.
+            StorageFull: no room on the disk.
         """
         async with self._lock:
             connection, raw = self.take()
@@ -135,6 +137,11 @@ class Database:
                 await self._begin(raw)
                 yield Transaction(self, connection)
                 raw.execute("COMMIT")
+            except (sqlite3.OperationalError, sa.exc.OperationalError) as error:
+                cause = getattr(error, "orig", error)
+                if getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+                    raise storage_full() from error
+                raise
             finally:
                 self.give(connection, raw)
 

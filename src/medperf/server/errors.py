@@ -50,6 +50,11 @@ class StorageFull(ServerUnavailable):
     """The server's disk is full."""
 
 
+def storage_full() -> StorageFull:
+    """The error of a change that finds no room."""
+    return StorageFull("storage_full", "The server's disk is full.", "Tell the server's admin.")
+
+
 #: First match wins, so subclasses come first.
 STATUS: tuple[tuple[type[MedPerfError], int], ...] = (
     (TooLarge, 413),

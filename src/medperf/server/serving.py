@@ -80,13 +80,14 @@ def _run(
     import uvicorn
 
     from medperf.server.app import create_app
+    from medperf.server.connection import Connection
 
     cert, key = tls if tls is not None else (None, None)
     config = uvicorn.Config(
         functools.partial(create_app, settings),
         factory=True,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
         ws="none",
         lifespan="on",
         workers=workers,

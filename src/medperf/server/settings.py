@@ -28,6 +28,7 @@ class Settings:
         body_bytes: longest JSON body.
         asset_bytes: largest single asset.
         asset_quota_bytes: all assets of one owner together.
+        reserve_bytes: free space of the disk that uploads leave to the database, so that nobody stops the server by filling it.
         login_burst, login_refill_seconds: failed logins of one name from one address before it must wait, and how long for the next try.
         idempotency_seconds: how long the first answer is kept for a repeated key.
         log: write ``data/server.log``.
@@ -39,6 +40,7 @@ class Settings:
     body_bytes: int = limits.BODY_BYTES
     asset_bytes: int = limits.ASSET_BYTES
     asset_quota_bytes: int = 1024**4
+    reserve_bytes: int = 256 * 1024**2
     login_burst: int = 10
     login_refill_seconds: float = 6.0
     idempotency_seconds: int = 7 * 24 * 3600

@@ -391,6 +391,35 @@ while True: time.sleep(1)
 """
         assert bench.run(code, output_bytes=24 * 1024**2, wall_seconds=8.0).outcome.reason == "output-limit"
 
+    @pytest.mark.parametrize("how", ["mapped", "sent"])
+    def test_deleted_files_count_wherever_they_are_held(self, bench: Bench, how: str) -> None:
+        code = """
+import array, ctypes
+libc = ctypes.CDLL(None)
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+hold = []
+def keep(descriptor):
+    if how == "mapped":
+        libc.mmap(None, 4096, 1, 1, descriptor, 0)
+    else:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        ours.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))])
+        hold.append(theirs)
+def fill():
+    for number in range(25):
+        path = os.path.join(out, str(number))
+        with open(path, "w+b") as file:
+            file.write(b"x" * 4 * 1024**2); file.flush()
+            os.unlink(path)
+            keep(file.fileno())
+        time.sleep(0.01)
+    time.sleep(8)
+finish()
+fill()
+"""
+        outcome = bench.run(f"how = {how!r}\n{code}", output_bytes=24 * 1024**2, wall_seconds=8.0).outcome
+        assert outcome.reason == "output-limit", outcome
+
     def test_many_files(self, bench: Bench) -> None:
         code = """
 finish()
@@ -481,6 +510,24 @@ os.chmod(os.path.join(out, "result.txt"), 0)
             assert mode & 0o7000 == 0
             assert mode & 0o600 == 0o600
         assert (trial.out / "closed").stat().st_mode & 0o700 == 0o700
+
+    def test_access_lists_and_attributes_do_not_outlive_the_task(self, bench: Bench) -> None:
+        code = """
+import struct
+everything = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", tag, 7, 2**32 - 1) for tag in (1, 4, 0x20))
+finish()
+for path in (out, os.path.join(out, "result.txt"), report):
+    for name, value in (("system.posix_acl_default", everything), ("user.note", b"x")):
+        attempt(name, lambda: os.setxattr(path, name, value))
+"""
+        trial = bench.run(code)
+        assert trial.outcome.ok, trial.log
+        for path in (trial.out, trial.out / "result.txt", trial.report):
+            assert not [name for name in os.listxattr(path) if name.startswith(("user.", "system."))]
+
+    def test_a_file_that_was_taken_away_is_missing(self, bench: Bench) -> None:
+        bench.report.write_text("part: 1")
+        assert bench.run("finish()\nos.unlink(report)").outcome.reason == "missing-output"
 
     def test_a_folder_that_was_filled_is_continued(self, bench: Bench) -> None:
         bench.out.mkdir()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import resource
+import signal
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -102,6 +105,8 @@ HOSTILE = {
     "folder-then-file": [member("a", kind=tarfile.DIRTYPE), member("a")],
     "newline": [member("a\nb")],
     "long": [member("x" * 2000)],
+    "two-spellings-of-a-folder": [member("e\u0301/a"), member("\u00e9/b")],
+    "deep": [member("/".join(["a"] * 65))],
 }
 
 
@@ -162,6 +167,76 @@ def test_bombs_are_stopped_early(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="times its size"):
         unpack(tmp_path / "bomb.tar.gz", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["bomb.tar.gz"]
+
+
+def header(name: str, size: int, kind: bytes) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.SOLARIS_XHDTYPE])
+def test_headers_are_never_read_whole_into_memory(tmp_path: Path, kind: bytes) -> None:
+    with gzip.open(tmp_path / "a.tar.gz", "wb", compresslevel=9) as file:
+        file.write(member("good")[0].tobuf() + b"x".ljust(512, b"\0") + header("x", 48 * 1024**2, kind))
+        for _ in range(48):
+            file.write(b"1" * 1024**2)  # also what makes older tarfiles search for hours
+        file.write(header("y", 0, tarfile.REGTYPE) + bytes(1024))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInput, match="headers of more than"):
+            unpack(tmp_path / "a.tar.gz", tmp_path / "out")
+        assert tracemalloc.get_traced_memory()[1] < 8 * 1024**2
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_chain_of_headers_is_refused(tmp_path: Path) -> None:
+    one = header("x", 512, tarfile.XHDTYPE) + b"10 path=ab\n".ljust(512, b"\0")
+    (tmp_path / "a.tar").write_bytes(one * 2000 + header("y", 0, tarfile.REGTYPE) + bytes(1024))
+    with pytest.raises(InvalidInput, match="headers of more than"):
+        unpack(tmp_path / "a.tar", tmp_path / "out")
+
+
+def test_holes_of_sparse_files_count(tmp_path: Path) -> None:
+    """A header of 512 bytes that stands for a file of 200 MB of zeros."""
+    size = 200 * 1024**2
+    raw = bytearray(header("big", 0, tarfile.GNUTYPE_SPARSE))
+    raw[386:398] = raw[483:495] = b"%011o\0" % size
+    raw[398:410] = b"%011o\0" % 0
+    raw[148:156] = b" " * 8
+    raw[148:156] = b"%06o\0 " % sum(raw)
+    (tmp_path / "a.tar").write_bytes(bytes(raw) + bytes(1024))
+    with pytest.raises(InvalidInput, match="times its size"):
+        unpack(tmp_path / "a.tar", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
+
+
+def test_implied_folders_count(tmp_path: Path) -> None:
+    archive = write(tmp_path / "a.tar.gz", *(member("/".join([str(number)] * 60)) for number in range(3)))
+    with pytest.raises(InvalidInput, match="more than 100 entries"):
+        unpack(archive, tmp_path / "out", limits=ArchiveLimits(entries=100))
+
+
+def test_what_no_package_holds_is_not_unpacked(tmp_path: Path) -> None:
+    """A folder's identity leaves these out: what is in them must not be there to run."""
+    names = ("__pycache__/infer.cpython-311.pyc", "sub/.git/config", "sub/._x", "__MACOSX/x", "infer.py")
+    unpack(write(tmp_path / "a.tar.gz", *map(member, names)), tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["infer.py"]
+
+
+def test_a_full_disk_is_not_the_archives_fault(tmp_path: Path) -> None:
+    archive = write(tmp_path / "a.tar.gz", member("a", os.urandom(100_000)))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            unpack(archive, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar.gz"]
 
 
 def test_an_existing_folder_is_never_touched(tmp_path: Path) -> None:

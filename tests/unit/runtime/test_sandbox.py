@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,12 +21,14 @@ from medperf.runtime import trees
 from medperf.runtime.engines.base import CubeFiles, Mount, TaskOutcome, TaskRun
 from medperf.runtime.engines.sandbox import engine as engine_module
 from medperf.runtime.engines.sandbox import seccomp
-from medperf.runtime.engines.sandbox.cgroups import find_controllers, make_group
+from medperf.runtime.engines.sandbox.cgroups import Controllers, find_controllers, make_group
 from medperf.runtime.engines.sandbox.engine import SandboxEngine
 from medperf.runtime.engines.sandbox.job import Bind, Job, bwrap_arguments
-from medperf.runtime.engines.sandbox.log import CappedLog, last_lines
+from medperf.runtime.engines.sandbox.log import CappedLog
 from medperf.runtime.engines.sandbox.seccomp.build import compile_filter
+from medperf.runtime.engines.sandbox.watch import OutputWatch
 from medperf.runtime.images.interpreters import find_interpreter
+from medperf.runtime.logs import last_lines
 from medperf.runtime.trees import hand_back, measure, remove
 from medperf.testing.engines import processes_with, until
 
@@ -204,6 +207,19 @@ def test_group_of_version_two(tmp_path: Path) -> None:
     assert find_controllers(process=process) is None
 
 
+def test_the_end_of_a_log_is_clean(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"first\n\n\x1b[31mred\xff\n  \nlast \n")
+    assert last_lines(tmp_path / "log", lines=2) == [" [31mred\ufffd", "last"]
+    assert last_lines(tmp_path / "nothing") == []
+
+
+def test_groups_of_a_killed_process_are_not_in_the_way(tmp_path: Path) -> None:
+    """It had our number, and sweeping leaves alone what may be ours."""
+    for number in range(100):
+        (tmp_path / f"medperf-{os.getpid()}-{number}").mkdir()
+    make_group(Controllers(2, tmp_path, tmp_path, None), Limits())
+
+
 def test_hand_back_keeps_what_is_plain(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     (folder / "sub").mkdir(parents=True)
@@ -243,3 +259,20 @@ def test_endless_folders_are_removed(tmp_path: Path) -> None:
     assert measure(top, stop_bytes=10**9, stop_entries=10**6).too_deep
     remove(top)
     assert not top.exists()
+
+
+def test_the_last_of_the_disk_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        real = os.fstatvfs(folder)
+        fields = ("f_frsize", "f_bfree", "f_ffree")
+        left = {"f_frsize": 4096, "f_bfree": 10**6, "f_ffree": 10**6}
+        monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(**{name: left[name] for name in fields}))
+        watch = OutputWatch((folder, folder), Limits(output_bytes=real.f_frsize * real.f_blocks))
+        assert watch.exceeded(os.getpid()) is None
+        left["f_bfree"] = 16 * 1024 - 1
+        assert "bytes left" in str(watch.exceeded(os.getpid()))
+        left.update(f_bfree=10**6, f_ffree=1000)
+        assert "files left" in str(watch.exceeded(os.getpid()))
+    finally:
+        os.close(folder)

@@ -155,6 +155,19 @@ def test_source_packages_are_never_built(house: House, interpreter: Interpreter)
     assert caught.value.code == "wheels_missing"
 
 
+def test_the_current_folder_runs_nothing(
+    house: House, interpreter: Interpreter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """People stand in the folder of a stranger's MLCube when they test it."""
+    strange = house.cache.parent / "strange"
+    (strange / "pip").mkdir(parents=True)
+    for name in ("pip/__init__.py", "pip/__main__.py", "runpy.py", "json.py"):
+        (strange / name).write_text(f"open({str(strange / 'ran')!r}, 'w').close()\n")
+    monkeypatch.chdir(strange)
+    house.wheels.ensure(house.lock, interpreter)
+    assert not (strange / "ran").exists()
+
+
 def test_two_at_once(house: House, interpreter: Interpreter) -> None:
     barrier = threading.Barrier(2)
 
@@ -224,6 +237,48 @@ def test_wheels_cannot_leave_their_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidInput):
         unpack_wheel(path, tmp_path / "site")
     assert not (tmp_path / "evil.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "what"),
+    [(["/".join(["a"] * 65)], "deeper"), ([f"{number}/" + "b/" * 50 + "c" for number in range(3)], "more than 100")],
+)
+def test_wheels_cannot_make_endless_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], what: str
+) -> None:
+    monkeypatch.setattr("medperf.runtime.images.unpack.MAX_ENTRIES", 100)
+    path, _ = make_wheel(tmp_path, "alpha", files=dict.fromkeys(names, ""))
+    (tmp_path / "site").mkdir()
+    with pytest.raises(InvalidInput, match=what):
+        unpack_wheel(path, tmp_path / "site")
+    assert not any((tmp_path / "site").iterdir())
+
+
+def test_many_wheels_are_bounded_together(
+    house: House, interpreter: Interpreter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medperf.domain.limits.ARCHIVE_ENTRIES", 8)
+    with pytest.raises(InvalidInput) as caught:
+        house.wheels.ensure(house.lock, interpreter)
+    assert caught.value.code == "too_many_packages"
+    assert not any((house.cache / "environments").iterdir())
+
+
+@pytest.mark.parametrize("spoil", ["name-not-utf-8", "name-too-long", "stream"])
+def test_damaged_wheels_are_named(tmp_path: Path, spoil: str) -> None:
+    path = tmp_path / "alpha-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x" * 300 if spoil == "name-too-long" else "alpha/ü.py", "print('content')\n" * 50)
+    data = bytearray(path.read_bytes())
+    if spoil == "name-not-utf-8":
+        data = data.replace("ü".encode(), b"\xff\xfe")
+    elif spoil == "stream":
+        data[45:60] = b"\xff" * 15
+    path.write_bytes(data)
+    (tmp_path / "site").mkdir()
+    with pytest.raises(InvalidInput) as caught:
+        unpack_wheel(path, tmp_path / "site")
+    assert caught.value.code == "bad_wheel"
 
 
 def test_wheels_cannot_hold_links(tmp_path: Path) -> None:

@@ -14,7 +14,18 @@ from medperf.domain.events import Emit, ignore
 from medperf.domain.manifests import Manifest
 
 Form = Literal["oci", "sif", "python"]
-Reason = Literal["ok", "exit", "signal", "time-limit", "memory-limit", "output-limit", "missing-output", "bad-output", "cancelled", "engine"]
+Reason = Literal[
+    "ok",
+    "exit",
+    "signal",
+    "time-limit",
+    "memory-limit",
+    "output-limit",
+    "missing-output",
+    "bad-output",
+    "cancelled",
+    "engine",
+]
 
 
 @dataclass(frozen=True)
@@ -123,7 +134,9 @@ class Engine(Protocol):
             MedPerfError: something cannot be fetched (says what to do).
         """
 
-    def run(self, cube: CubeFiles, prepared: PreparedForm, run: TaskRun, *, cancel: threading.Event, emit: Emit = ignore) -> TaskOutcome:
+    def run(
+        self, cube: CubeFiles, prepared: PreparedForm, run: TaskRun, *, cancel: threading.Event, emit: Emit = ignore
+    ) -> TaskOutcome:
         """Run one task to its end. Nothing of it is alive when this returns, however it ended.
 
         A task that fails is an outcome, not an exception. Outputs belong to the caller afterwards and hold only

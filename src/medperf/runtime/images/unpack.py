@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
+import struct
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from medperf.domain.errors import InvalidInput
+from medperf.runtime.trees import MAX_DEPTH
 
 MAX_BYTES = 16 * 1024**3
 MAX_ENTRIES = 400_000
@@ -17,11 +21,15 @@ MAX_RATIO = 1000
 _MERGED = ("purelib", "platlib")
 
 
-def unpack_wheel(wheel: Path, site: Path) -> None:
+def unpack_wheel(wheel: Path, site: Path) -> tuple[int, int]:
     """Put what belongs into site-packages there; scripts, headers and data files of the wheel are left out.
 
+    Returns:
+        Bytes, and files and folders, that were written at most.
+
     Raises:
-        InvalidInput: no zip archive, links, names that lead out, too large.
+        InvalidInput: no zip archive, links, names that lead out or too deep, too large.
+        OSError: the disk is full.
     """
     try:
         with zipfile.ZipFile(wheel) as archive:
@@ -30,12 +38,29 @@ def unpack_wheel(wheel: Path, site: Path) -> None:
             packed = max(wheel.stat().st_size, 1)
             if len(entries) > MAX_ENTRIES or total > MAX_BYTES or (total > 64 * 1024**2 and total / packed > MAX_RATIO):
                 raise _bad(wheel, f"it would unpack to {total:,} bytes in {len(entries):,} files")
-            for entry in entries:
-                target = _target(entry, wheel)
-                if target is not None:
-                    _write(archive, entry, site / target, wheel)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+            targets = [(entry, target) for entry in entries if (target := _target(entry, wheel)) is not None]
+            folders: set[PurePosixPath] = set()
+            for _, target in targets:
+                folders.update(target.parents)  # also those that no entry names
+                if len(targets) + len(folders) > MAX_ENTRIES:
+                    raise _bad(wheel, f"it would unpack to more than {MAX_ENTRIES:,} files and folders")
+            for entry, target in targets:
+                _write(archive, entry, site / target, wheel)
+            return total, len(targets) + len(folders)
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        struct.error,
+    ) as error:
         raise _bad(wheel, f"it is no proper zip archive ({error})") from error
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL):
+            raise  # the disk is full, or not ours
+        raise _bad(wheel, f"it holds a name that no file can have ({error.strerror})") from error
 
 
 def _target(entry: zipfile.ZipInfo, wheel: Path) -> PurePosixPath | None:
@@ -50,6 +75,8 @@ def _target(entry: zipfile.ZipInfo, wheel: Path) -> PurePosixPath | None:
         raise _bad(wheel, f"it holds the path {entry.filename[:80]!r}")
     if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise _bad(wheel, f"{entry.filename[:80]!r} is no plain file")
+    if len(path.parts) > MAX_DEPTH:
+        raise _bad(wheel, f"{entry.filename[:80]!r} is nested deeper than {MAX_DEPTH} folders")
     if entry.is_dir() or not path.parts:
         return None
     if path.parts[0].endswith(".data"):

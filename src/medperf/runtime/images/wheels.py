@@ -1,4 +1,3 @@
-# ruff: noqa: PTH101, PTH118, S103 - descriptors, plain path texts and folders of the sandbox
 """Environments from hash-locked requirements: wheels only, downloaded as data, unpacked without running anything.
 
 ::
@@ -14,7 +13,6 @@ midway is never believed.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -22,15 +20,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medperf.domain import limits
 from medperf.domain.digests import Digest
 from medperf.domain.errors import InvalidInput, MedPerfError
 from medperf.domain.events import Emit, StepFinished, StepStarted, ignore
 from medperf.runtime.images.interpreters import Interpreter
+from medperf.runtime.images.places import building, fingerprint, folders_stamp, make_readable, sweep
 from medperf.runtime.images.requirements import Locked, parse_requirements
 from medperf.runtime.images.unpack import unpack_wheel
 from medperf.runtime.trees import remove
@@ -107,13 +107,13 @@ class Wheels:
         seal = _read_json(environment.site.parent / "seal.json")
         if seal is None or seal.get("version") != _VERSION or not isinstance(seal.get("folders"), list):
             return None
-        return environment if seal.get("folders_stamp") == _folders_stamp(environment.site, seal["folders"]) else None
+        return environment if seal.get("folders_stamp") == folders_stamp(environment.site, seal["folders"]) else None
 
     def verify(self, environment: Environment) -> bool:
         """Whether every file is the one that was unpacked (size and times); what is not is dropped, to be unpacked anew."""
         seal = environment.site.parent / "seal.json"
         found = _read_json(seal)
-        if found is not None and found.get("tree") == _fingerprint(environment.site):
+        if found is not None and found.get("tree") == fingerprint(environment.site):
             return True
         seal.unlink(missing_ok=True)
         return False
@@ -139,17 +139,26 @@ class Wheels:
         text = f"Unpacking {len(wheels)} packages"
         emit(StepStarted(text))
         final.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(final.parent)
-        with _building(final.parent) as folder:
+        sweep(final.parent)
+        with building(final.parent) as folder:
             site = folder / "site-packages"
             site.mkdir()
+            size = entries = 0
             for wheel in sorted(wheels, key=lambda path: path.name):
-                unpack_wheel(wheel, site)
+                more = unpack_wheel(wheel, site)
+                size, entries = size + more[0], entries + more[1]
+                if size > limits.ARCHIVE_BYTES or entries > limits.ARCHIVE_ENTRIES:
+                    raise InvalidInput(
+                        "too_many_packages",
+                        f"The packages of the lock unpack to more than {limits.ARCHIVE_BYTES:,} bytes "
+                        f"or {limits.ARCHIVE_ENTRIES:,} files.",
+                        "Ask the MLCube's owner to lock fewer.",
+                    )
             if compiler is not None and wheels:
                 compiler(site, interpreter)
-            _make_readable(folder)
+            make_readable(folder)
             folders = sorted(os.path.relpath(base, site) for base, _, _ in os.walk(site) if base != os.fspath(site))
-            stamps = {"tree": _fingerprint(site), "folders": folders, "folders_stamp": _folders_stamp(site, folders)}
+            stamps = {"tree": fingerprint(site), "folders": folders, "folders_stamp": folders_stamp(site, folders)}
             _write_json(folder / "seal.json", {**chosen, **stamps})
             self._put(folder, final, chosen)
         emit(StepFinished(text, time.monotonic() - begin))
@@ -209,7 +218,8 @@ class Wheels:
 
     def _pip(self, requirements: Path, target: Path, known: Path, interpreter: Interpreter) -> None:
         """Let pip fetch: its configuration, proxies and credentials are the person's. With wheels only it runs nothing of a package."""
-        command = [self._python, "-m", "pip"]
+        # -P: without it the current folder comes first, and somebody else's MLCube there may hold a file pip.py.
+        command = [self._python, "-P", "-m", "pip"]
         if os.path.realpath(self._python) != interpreter.executable:
             command += ["--python", interpreter.executable]  # pip picks what fits that one
         command += [
@@ -325,75 +335,6 @@ def _markers(interpreter: Interpreter) -> dict[str, str]:
         "implementation_version": full,
         "platform_python_implementation": "CPython",
     }
-
-
-def _fingerprint(site: Path) -> str:
-    """Digest of name, size, mtime and ctime of everything below: changes whenever anything does, without reading a file."""
-    found: list[str | int] = []
-    stack = [os.fspath(site)]
-    cut = len(stack[0])
-    try:
-        while stack:
-            folder = stack.pop()
-            with os.scandir(folder) as entries:
-                for entry in sorted(entries, key=lambda one: one.name):
-                    info = entry.stat(follow_symlinks=False)
-                    found += (entry.path[cut:], info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
-                    if entry.is_dir(follow_symlinks=False):
-                        stack.append(entry.path)
-    except OSError:
-        return "missing"
-    return hashlib.sha256(repr(found).encode()).hexdigest()
-
-
-def _folders_stamp(site: Path, folders: list[str]) -> str:
-    """Digest of the times of these folders: changes whenever a file is added, removed or replaced."""
-    try:
-        found = [
-            (info.st_mtime_ns, info.st_ctime_ns) for info in (os.lstat(os.path.join(site, name)) for name in folders)
-        ]
-        found.append((os.lstat(site).st_mtime_ns, 0))  # its own ctime changed when it was renamed into place
-    except OSError:
-        return "missing"
-    return hashlib.sha256(repr(found).encode()).hexdigest()
-
-
-@contextlib.contextmanager
-def _building(parent: Path) -> Iterator[Path]:
-    """A folder to build in, locked while we live so that nobody sweeps it, gone afterwards unless it was renamed."""
-    folder = Path(tempfile.mkdtemp(prefix=".building-", dir=parent))
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield folder
-    finally:
-        remove(folder)
-        os.close(descriptor)
-
-
-def _sweep(parent: Path) -> None:
-    """Remove what killed processes left behind."""
-    for folder in [*parent.glob(".building-*"), *parent.glob(".old-*")]:
-        with contextlib.suppress(OSError):
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Between making a folder and locking it there is an instant; a folder that young is left alone.
-                if time.time() - os.fstat(descriptor).st_mtime > 60:
-                    remove(folder)
-            finally:
-                os.close(descriptor)
-
-
-def _make_readable(folder: Path) -> None:
-    """The user a root caller's tasks run as must be able to read it."""
-    os.chmod(folder, 0o755)
-    for base, folders, files in os.walk(folder):
-        for name in folders:
-            os.chmod(os.path.join(base, name), 0o755)
-        for name in files:
-            path = os.path.join(base, name)
-            os.chmod(path, 0o755 if os.lstat(path).st_mode & 0o100 else 0o644)
 
 
 def _has_digest(path: Path, digest: str) -> bool:

@@ -189,6 +189,12 @@ def _project(manifest: Manifest, folder: Path) -> Path | None:
             "Check 'python.project' in the manifest.",
         )
     _inside(path, root)
+    if folder.is_relative_to(path.resolve()):
+        raise InvalidInput(
+            "bad_path",
+            f"The project folder {path} holds the MLCube's own folder.",
+            "Give the project a folder of its own, such as ../project.",
+        )
     for name, what in ((form.entrypoint, "entrypoint"), (form.requirements, "requirements")):
         if name is not None and not (path / name).is_file():
             raise InvalidInput(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medperf.domain.digests import Digest
-from medperf.server.errors import StorageFull, TooLarge
+from medperf.server.errors import TooLarge, storage_full
 
 _PIECE = 1024 * 1024
 _STALE_SECONDS = 24 * 3600
@@ -33,8 +33,10 @@ class Arrived:
 class AssetStore:
     """The files of a server's assets. The database says what they are."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, reserve: int = 0) -> None:
+        """``reserve``: bytes of the disk that uploads leave to the database."""
         self._root = root
+        self._reserve = reserve
 
     def path(self, instance_id: str, digest: str) -> Path:
         """Where a digest's bytes are."""
@@ -55,11 +57,11 @@ class AssetStore:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with path.open("xb", buffering=0) as file:
                 path.chmod(0o600)
-                digest, size = await _drain(stream, file.fileno(), limit)
+                digest, size = await _drain(stream, file.fileno(), limit, self._reserve)
             yield Arrived(path, digest, size)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageFull("storage_full", "The server's disk is full.", "Tell the server's admin.") from error
+                raise storage_full() from error
             raise
         finally:
             path.unlink(missing_ok=True)
@@ -97,7 +99,7 @@ class AssetStore:
                         path.unlink()
 
 
-async def _drain(stream: AsyncIterator[bytes], descriptor: int, limit: int) -> tuple[Digest, int]:
+async def _drain(stream: AsyncIterator[bytes], descriptor: int, limit: int, reserve: int) -> tuple[Digest, int]:
     """Hash and write in pieces, in a thread: neither may hold up other requests."""
     hasher = hashlib.sha256()
     pending: list[bytes] = []
@@ -105,6 +107,9 @@ async def _drain(stream: AsyncIterator[bytes], descriptor: int, limit: int) -> t
 
     def flush(pieces: list[bytes]) -> None:
         data = b"".join(pieces)
+        disk = os.fstatvfs(descriptor)
+        if data and disk.f_bavail * disk.f_frsize < reserve + len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         hasher.update(data)
         view = memoryview(data)
         while view:

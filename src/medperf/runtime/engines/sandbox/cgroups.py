@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +12,6 @@ from pathlib import Path
 
 from medperf.domain.confinement import Limits
 
-_COUNTER = itertools.count()
 _PREFIX = "medperf-"
 
 
@@ -106,7 +105,8 @@ def make_group(controllers: Controllers, limits: Limits) -> Group:
     Raises:
         OSError: it cannot be made.
     """
-    name = f"{_PREFIX}{os.getpid()}-{next(_COUNTER)}"
+    # Random: an earlier process of our number may have been killed and have left its groups.
+    name = f"{_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
     v2 = controllers.version == 2
     group = Group(
         controllers,

@@ -18,12 +18,12 @@ from medperf.domain.events import Emit, ignore
 from medperf.runtime.engines.base import CubeFiles, EngineReport, Form, PreparedForm, TaskOutcome, TaskRun
 from medperf.runtime.engines.sandbox.cgroups import find_controllers, sweep
 from medperf.runtime.engines.sandbox.job import PROJECT, VENV, Bind, Job, site_packages
-from medperf.runtime.engines.sandbox.log import last_lines
 from medperf.runtime.engines.sandbox.outputs import Outputs
 from medperf.runtime.engines.sandbox.session import Ended, Host, run_job
 from medperf.runtime.engines.sandbox.staging import OwnerMaps
 from medperf.runtime.images.interpreters import Interpreter, find_interpreter, tool
 from medperf.runtime.images.wheels import Environment, Wheels
+from medperf.runtime.logs import last_lines
 from medperf.runtime.trees import special_entry
 
 #: The host user a root caller's tasks run as. It needs no entry in the user table; not 65534, which file systems favour.
@@ -159,7 +159,7 @@ class SandboxEngine:
             if not ended.started:
                 raise MedPerfError(
                     "sandbox_failed",
-                    f"bubblewrap could not start the task: {last_lines(run.log, lines=3) or 'it gave no reason'}.",
+                    f"bubblewrap could not start the task: {' '.join(last_lines(run.log, lines=3)) or 'it gave no reason'}.",
                     "Run 'medperf doctor' to see what is missing.",
                 )
             ended = _explain(outputs.collect(ended, run.policy), run)
@@ -248,7 +248,7 @@ def _check_inputs(cube: CubeFiles, run: TaskRun) -> None:
 def _explain(ended: Ended, run: TaskRun) -> Ended:
     """Without a control group the kernel refuses memory instead of killing; the program's last words tell."""
     if ended.reason in ("exit", "signal") and ended.peak is not None:
-        words = last_lines(run.log, lines=5)
+        words = " ".join(last_lines(run.log, lines=5))
         if any(word in words for word in ("MemoryError", "std::bad_alloc", "Cannot allocate memory")):
             return replace(
                 ended,

@@ -46,15 +46,3 @@ class CappedLog:
         os.close(self._file)
         self._last.clear()
         return self.dropped > 0
-
-
-def last_lines(path: Path, *, lines: int = 20, max_bytes: int = 16384) -> str:
-    """The end of a log as text, for messages."""
-    try:
-        with path.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(file.tell() - max_bytes, 0))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return ""
-    return "\n".join(text.splitlines()[-lines:])

@@ -99,10 +99,7 @@ class Outputs:
         if removed:
             self._drop_all()
             return _worse(ended, "bad-output", f"the outputs held what is no plain file or folder: {removed[0]}")
-        for place in self._places:
-            if place.mount.type == "file":
-                self._put_file(place)
-        missing = [place.mount.parameter for place in self._places if not _is_filled(place.mount)]
+        missing = [place.mount.parameter for place in self._places if not self._arrived(place)]
         if missing:
             return _worse(ended, "missing-output", f"it wrote nothing to its output {missing[0]!r}")
         return ended
@@ -149,10 +146,16 @@ class Outputs:
                 clear(place.folder)
             hand_back(place.folder, owner=self._caller(), umask=_umask())
 
-    def _put_file(self, place: _Place) -> None:
-        written = place.folder / place.mount.host.name
-        if written.is_file():
-            written.replace(place.mount.host)
+    def _arrived(self, place: _Place) -> bool:
+        """Put a file in its place; whether the output holds anything. A file that was there before does not count for one that is gone."""
+        host = place.mount.host
+        if place.mount.type == "directory":
+            return host.is_dir() and any(host.iterdir())
+        written = place.folder / host.name
+        if not written.is_file():
+            return False
+        written.replace(host)
+        return host.stat().st_size > 0
 
     def _hit_file_limit(self, policy: ConfinementPolicy) -> bool:
         limits = policy.limits
@@ -166,12 +169,6 @@ class Outputs:
 
 def _worse(ended: Ended, reason: Reason, message: str) -> Ended:
     return replace(ended, reason=reason, message=message) if ended.reason == "ok" else ended
-
-
-def _is_filled(mount: Mount) -> bool:
-    if mount.type == "file":
-        return mount.host.is_file() and mount.host.stat().st_size > 0
-    return mount.host.is_dir() and any(mount.host.iterdir())
 
 
 def _umask() -> int:

@@ -13,9 +13,9 @@ from medperf.domain.confinement import ConfinementPolicy
 from medperf.domain.errors import MedPerfError
 from medperf.runtime.engines.base import EngineReport, RuleReport
 from medperf.runtime.engines.sandbox.job import Job
-from medperf.runtime.engines.sandbox.log import last_lines
 from medperf.runtime.engines.sandbox.seccomp import filter_path
 from medperf.runtime.engines.sandbox.session import Host, run_job
+from medperf.runtime.logs import last_lines
 
 if TYPE_CHECKING:
     from medperf.runtime.engines.sandbox.engine import SandboxEngine
@@ -97,9 +97,9 @@ def _try(host: Host) -> str | None:
         if filter_path(platform.machine()) is None:
             policy = ConfinementPolicy(limits=policy.limits, waived=frozenset({"seccomp"}))
         ended = run_job(host, Job(command=("/bin/true",), binds=(), policy=policy), log=log, cancel=threading.Event())
-        return (
-            None if ended.reason == "ok" else last_lines(log, lines=3) or ended.message or "bubblewrap gave no reason"
-        )
+        if ended.reason == "ok":
+            return None
+        return " ".join(last_lines(log, lines=3)) or ended.message or "bubblewrap gave no reason"
 
 
 def _detail(host: Host) -> str:

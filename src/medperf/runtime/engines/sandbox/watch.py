@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from medperf.domain.confinement import Limits
 from medperf.runtime.trees import measure
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+#: Left to everybody else, above all to the site's database: a task that leaves less is ended.
+_LEAST = (64 * 1024**2, 1024)
+_LEAST_NAMES = ("bytes", "files")
 
 
 def descendants(pid: int) -> list[int]:
@@ -88,9 +92,10 @@ class OutputWatch:
     def __init__(self, folders: tuple[int, ...], limits: Limits) -> None:
         """``folders`` are open descriptors: in the mount table of a `Stage` the paths lead elsewhere."""
         self._folders = folders
+        # One descriptor per file system: several outputs share one.
+        self._disks = {os.fstat(folder).st_dev: folder for folder in folders}
         self._limits = limits
-        self._free = self._space()
-        self._start_free = self._free
+        self._free = self._start_free = self._space()
         self._next = 0.0
         self._last = 0
         self._latest = time.monotonic()
@@ -101,6 +106,9 @@ class OutputWatch:
         if not self._folders or now < self._next:
             return None
         free = self._space()
+        for name, least, before, left in zip(_LEAST_NAMES, _LEAST, self._start_free, free, strict=True):
+            if before >= least > left:
+                return f"the disk has fewer than {least:,} {name} left"
         room = self._limits.output_bytes - self._last
         used_bytes, used_files = self._free[0] - free[0], self._free[1] - free[1]
         # A quarter of what is left may go by unseen; and a look now and then catches what free space does not show.
@@ -110,17 +118,20 @@ class OutputWatch:
         self._free, self._latest = free, now
         found = over_limit(self._folders, self._limits)
         self._last = found[1]
-        if found[0] is None and self._start_free[0] - free[0] - self._last > self._limits.output_bytes // 2:
-            hidden = _deleted_bytes(pid, {os.stat(folder).st_dev for folder in self._folders})
+        unexplained = self._start_free[0] - free[0] - self._last
+        if found[0] is None and unexplained > self._limits.output_bytes // 2:
+            hidden, certain = _deleted_bytes(pid, set(self._disks))
+            if not certain:  # others may write to the disk too, but files are hidden here, and the space is gone
+                hidden = max(hidden, unexplained)
             if self._last + hidden > self._limits.output_bytes:
-                return "files that were deleted while open hold more than the outputs may"
+                return "files that were deleted while in use hold more than the outputs may"
         spent = time.monotonic() - now
         self._next = time.monotonic() + 4 * spent
         return found[0]
 
     def _space(self) -> tuple[int, int]:
         free = files = 0
-        for folder in self._folders:
+        for folder in self._disks.values():
             info = os.statvfs(folder)
             free += info.f_bfree * info.f_frsize
             files += info.f_ffree
@@ -143,19 +154,50 @@ def over_limit(folders: tuple[Path | int, ...], limits: Limits) -> tuple[str | N
     return None, total
 
 
-def _deleted_bytes(pid: int, devices: set[int]) -> int:
-    """Size of files on ``devices`` that a process below ``pid`` holds open though they have no name any more."""
+def _deleted_bytes(pid: int, devices: set[int]) -> tuple[int, bool]:
+    """Size of files on ``devices`` that a process below ``pid`` holds open though they have no name any more.
+
+    Also whether that is all: a file may be held by a mapping, or by a descriptor under way in a socket, which tell no size.
+    """
     seen: dict[tuple[int, int], int] = {}
+    certain = True
     for process in descendants(pid):
         try:
-            names = os.listdir(f"/proc/{process}/fd")
-        except OSError:
+            threads = os.listdir(f"/proc/{process}/task")  # each may have descriptors of its own
+            certain &= not _maps_deleted(process, devices)
+        except FileNotFoundError:
             continue
-        for name in names:
+        except OSError:
+            certain = False
+            continue
+        for thread in threads:
+            folder = f"/proc/{process}/task/{thread}"
             try:
-                info = os.stat(f"/proc/{process}/fd/{name}")
+                names = os.listdir(f"{folder}/fd")
+            except PermissionError:
+                certain = False
+                continue
             except OSError:
                 continue
-            if info.st_nlink == 0 and info.st_dev in devices:
-                seen[info.st_dev, info.st_ino] = info.st_blocks * 512
-    return sum(seen.values())
+            for name in names:
+                try:
+                    info = os.stat(f"{folder}/fd/{name}")
+                    if stat.S_ISSOCK(info.st_mode):
+                        certain &= not _sends_descriptors(f"{folder}/fdinfo/{name}")
+                except OSError:
+                    continue
+                if info.st_nlink == 0 and info.st_dev in devices:
+                    seen[info.st_dev, info.st_ino] = info.st_blocks * 512
+    return sum(seen.values()), certain
+
+
+def _maps_deleted(process: int, devices: set[int]) -> bool:
+    """Whether it has a deleted file of these devices in its memory."""
+    wanted = {f"{os.major(device):02x}:{os.minor(device):02x}" for device in devices}
+    with open(f"/proc/{process}/maps", errors="replace") as file:
+        return any(line.endswith(" (deleted)\n") and line.split(maxsplit=4)[3] in wanted for line in file)
+
+
+def _sends_descriptors(path: str) -> bool:
+    with open(path) as file:
+        return any(line.startswith("scm_fds:") and int(line.split()[1]) > 0 for line in file)
