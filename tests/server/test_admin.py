@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from medperf.domain.errors import Conflict, InvalidInput, MedPerfError, UsageError
 from medperf.server import admin
+from medperf.server.app import create_app
 from medperf.server.db import check_schema
 from medperf.server.schema import REVISION
+from medperf.server.settings import Settings
 
 from .conftest import CHEAP
 
@@ -256,3 +259,17 @@ def test_importing_the_server_does_no_work() -> None:
     from medperf.server.settings import Settings
 
     assert create_app(Settings(data=Path("/nonexistent"))).routes
+
+
+def test_a_real_server_takes_no_short_password(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="at least 12"):
+        admin.init(tmp_path / "s", development=False, admin_password="short", password_cost=CHEAP)
+    assert not (tmp_path / "s").exists()
+    admin.init(tmp_path / "s", development=False, admin_password="correct horse", password_cost=CHEAP)
+    with TestClient(create_app(Settings(data=tmp_path / "s", password_cost=CHEAP))) as client:
+        token = client.post("/api/v1/tokens", json={"username": "admin", "password": "correct horse"}).json()["token"]
+        login = {"Authorization": f"Bearer {token}"}
+        new = client.post("/api/v1/users", json={"username": "alice", "password": "test"}, headers=login)
+        assert (new.status_code, new.json()["code"]) == (400, "weak_password")
+        change = {"current": "correct horse", "new": "test"}
+        assert client.post("/api/v1/me/password", json=change, headers=login).json()["code"] == "weak_password"

@@ -76,7 +76,7 @@ def init(
             "Give one, or make a development server with --development.",
         )
     password = admin_password if admin_password is not None else DEVELOPMENT_ADMIN
-    _check_account(admin_username, password)
+    _check_account(admin_username, password, development=development)
     where = Settings(data=data)
     if schema_revision(where.database_file) is not None:
         raise Conflict(
@@ -205,11 +205,13 @@ def _fill(
     )
 
 
-def _check_account(username: str, password: str) -> None:
+def _check_account(username: str, password: str, *, development: bool) -> None:
     from pydantic import ValidationError
 
+    from medperf.server.users.policy import check_password
     from medperf.wire.models import UserCreate
 
+    check_password(password, development=development)
     try:
         UserCreate(username=username, password=password)
     except ValidationError as error:

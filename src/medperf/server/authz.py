@@ -26,13 +26,14 @@ PARTY = sa.bindparam("actor_party", type_=sa.Integer)
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """An account that is logged in. ``party_id`` owns what it makes."""
+    """An account that is logged in. ``party_id`` owns what it makes; ``development``: the server is marked for development."""
 
     user_id: int
     party_id: int
     is_admin: bool
     instance_id: str
     token_hash: str
+    development: bool = False
 
     @property
     def sql(self) -> dict[str, int]:
@@ -71,7 +72,14 @@ async def account(request: Request) -> Actor:
     if identity.user_id is None or identity.party_id is None or identity.token_hash is None:
         raise unauthenticated(identity.refusal)
     _refuse_unread_query(request)
-    return Actor(identity.user_id, identity.party_id, identity.is_admin, identity.instance_id, identity.token_hash)
+    return Actor(
+        identity.user_id,
+        identity.party_id,
+        identity.is_admin,
+        identity.instance_id,
+        identity.token_hash,
+        identity.development,
+    )
 
 
 async def admin(request: Request) -> Actor:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 
-from medperf.domain.errors import Conflict
 from medperf.server.authz import Actor
 from medperf.server.benchmarks import policy
 from medperf.server.benchmarks.tables import benchmark_assets, benchmarks
@@ -17,7 +14,7 @@ from medperf.server.db import Transaction
 from medperf.server.paging import Listing
 from medperf.server.parties.tables import parties
 from medperf.server.responses import raw_json
-from medperf.server.schema import now
+from medperf.server.versioned import Versioned
 
 COLUMNS = (
     benchmarks.c.id,
@@ -114,47 +111,7 @@ async def get(tx: Transaction, actor: Actor, benchmark_id: int) -> sa.Row[Any] |
     return await tx.first(_one(actor.is_admin), {"benchmark_id": benchmark_id, **actor.sql})
 
 
-async def insert(tx: Transaction, values: dict[str, Any], asset_ids: Collection[int]) -> int:
-    """A new benchmark; returns its id.
-
-    Raises:
-        Conflict: ``name_taken``.
-    """
-    moment = now()
-    try:
-        benchmark_id = await tx.insert(
-            sa.insert(benchmarks).values(version=1, created_at=moment, modified_at=moment, **values)
-        )
-    except IntegrityError as error:
-        raise name_taken(values["name"]) from error
-    if asset_ids:
-        links = [{"benchmark_id": benchmark_id, "asset_id": asset_id} for asset_id in asset_ids]
-        await tx.execute(sa.insert(benchmark_assets).values(links))
-    return benchmark_id
-
-
-async def update(tx: Transaction, benchmark_id: int, version: int, changes: dict[str, Any]) -> bool:
-    """Change it if it still has that version; returns whether it had.
-
-    Raises:
-        Conflict: ``name_taken``.
-    """
-    statement = sa.update(benchmarks).where(benchmarks.c.id == benchmark_id, benchmarks.c.version == version)
-    try:
-        done = await tx.execute(statement.values(version=version + 1, modified_at=now(), **changes))
-    except IntegrityError as error:
-        raise name_taken(changes.get("name", "")) from error
-    return done.rowcount == 1
-
-
-def name_taken(name: str) -> Conflict:
-    """The error of a name that its owner uses already."""
-    return Conflict(
-        "name_taken",
-        f"You already have a benchmark named {name!r}.",
-        "Choose another name; see yours with: medperf benchmark ls --mine",
-    )
-
+ROWS = Versioned(benchmarks, benchmark_assets, label="a benchmark", noun="benchmark")
 
 LISTING = Listing(
     select_benchmarks(),

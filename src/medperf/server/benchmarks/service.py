@@ -66,7 +66,7 @@ async def create(server: ServerContext, actor: Actor, sent: Sent[BenchmarkCreate
         rules.check_cubes(wanted, cubes)
         asset_ids = await check_references(tx, actor, [("demo", wanted.demo)])
         await _check_readable(tx, actor, {part: cubes[ids[part]] for part in ("preparator", "evaluator")})
-        benchmark_id = await repository.insert(tx, values, asset_ids)
+        benchmark_id = await repository.ROWS.insert(tx, values, asset_ids)
         await record(
             tx,
             actor.user_id,
@@ -97,7 +97,7 @@ async def update(
             raise stale()
         check_editable("benchmark", State(row.state), changes)
         check_state_change(State(row.state), changes.get("state", State(row.state)))
-        if not await repository.update(tx, benchmark_id, version, column_values(changes)):
+        if not await repository.ROWS.update(tx, benchmark_id, version, column_values(changes)):
             raise stale()
         await record(
             tx, actor.user_id, Action.BENCHMARK_UPDATED, f"benchmark:{benchmark_id}", {"fields": sorted(changes)}
@@ -123,8 +123,8 @@ async def decide(server: ServerContext, actor: Actor, benchmark_id: int, sent: S
             actor_owns=row.owner_id == actor.party_id,
         )
         changes = {"approval": wanted.approval.value, "approval_reason": wanted.reason, "decided_at": now()}
-        await repository.update(tx, benchmark_id, row.version, changes)
-        data = {"approval": wanted.approval.value, "reason": wanted.reason}
+        await repository.ROWS.update(tx, benchmark_id, row.version, changes)
+        data = {"approval": wanted.approval.value}  # the reason is free text: it stays with the benchmark
         await record(tx, actor.user_id, Action.BENCHMARK_DECIDED, f"benchmark:{benchmark_id}", data)
         view = repository.detail(await found(tx, actor, benchmark_id))
         return Created(dumps(view), status=200, headers=etag(view))

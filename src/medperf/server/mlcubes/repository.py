@@ -7,9 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 
-from medperf.domain.errors import Conflict
 from medperf.server.authz import Actor
 from medperf.server.db import Transaction
 from medperf.server.mlcubes import policy
@@ -17,7 +15,7 @@ from medperf.server.mlcubes.tables import mlcube_assets, mlcubes
 from medperf.server.paging import Listing
 from medperf.server.parties.tables import parties
 from medperf.server.responses import raw_json
-from medperf.server.schema import now
+from medperf.server.versioned import Versioned
 
 COLUMNS = (
     mlcubes.c.id,
@@ -81,47 +79,7 @@ async def get_many(tx: Transaction, actor: Actor, ids: Collection[int]) -> dict[
     return {row.id: row for row in await tx.all(statement, actor.sql)}
 
 
-async def insert(tx: Transaction, values: dict[str, Any], asset_ids: Collection[int]) -> int:
-    """A new MLCube; returns its id.
-
-    Raises:
-        Conflict: ``name_taken``.
-    """
-    moment = now()
-    try:
-        mlcube_id = await tx.insert(
-            sa.insert(mlcubes).values(version=1, created_at=moment, modified_at=moment, **values)
-        )
-    except IntegrityError as error:
-        raise name_taken(values["name"]) from error
-    if asset_ids:
-        links = [{"mlcube_id": mlcube_id, "asset_id": asset_id} for asset_id in asset_ids]
-        await tx.execute(sa.insert(mlcube_assets).values(links))
-    return mlcube_id
-
-
-async def update(tx: Transaction, mlcube_id: int, version: int, changes: dict[str, Any]) -> bool:
-    """Change it if it still has that version; returns whether it had.
-
-    Raises:
-        Conflict: ``name_taken``.
-    """
-    statement = sa.update(mlcubes).where(mlcubes.c.id == mlcube_id, mlcubes.c.version == version)
-    try:
-        done = await tx.execute(statement.values(version=version + 1, modified_at=now(), **changes))
-    except IntegrityError as error:
-        raise name_taken(changes.get("name", "")) from error
-    return done.rowcount == 1
-
-
-def name_taken(name: str) -> Conflict:
-    """The error of a name that its owner uses already."""
-    return Conflict(
-        "name_taken",
-        f"You already have an MLCube named {name!r}.",
-        "Choose another name; see yours with: medperf mlcube ls --mine",
-    )
-
+ROWS = Versioned(mlcubes, mlcube_assets, label="an MLCube", noun="mlcube")
 
 LISTING = Listing(
     select_mlcubes(),

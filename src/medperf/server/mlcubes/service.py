@@ -46,7 +46,7 @@ async def create(server: ServerContext, actor: Actor, sent: Sent[MLCubeCreate]) 
 
     async def make(tx: Transaction) -> Created:
         asset_ids = await check_references(tx, actor, wanted.files.items())
-        mlcube_id = await repository.insert(tx, values, asset_ids)
+        mlcube_id = await repository.ROWS.insert(tx, values, asset_ids)
         await record(
             tx,
             actor.user_id,
@@ -77,7 +77,7 @@ async def update(
             raise stale()
         check_editable("mlcube", State(row.state), changes)
         check_state_change(State(row.state), changes.get("state", State(row.state)))
-        if not await repository.update(tx, mlcube_id, version, column_values(changes)):
+        if not await repository.ROWS.update(tx, mlcube_id, version, column_values(changes)):
             raise stale()
         await record(tx, actor.user_id, Action.MLCUBE_UPDATED, f"mlcube:{mlcube_id}", {"fields": sorted(changes)})
         return repository.detail(await found(tx, actor, mlcube_id))

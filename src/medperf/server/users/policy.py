@@ -1,9 +1,22 @@
-"""What an admin may not do to accounts."""
+"""What may not be done to accounts."""
 
 from __future__ import annotations
 
-from medperf.domain.errors import Conflict
+from medperf.domain import limits
+from medperf.domain.errors import Conflict, InvalidInput
 from medperf.server.authz import Actor
+
+
+def check_password(password: str, *, development: bool) -> None:
+    """Raises:
+    InvalidInput: too short for a server that is not marked for development.
+    """
+    if not development and len(password) < limits.REAL_PASSWORD_MIN_LENGTH:
+        raise InvalidInput(
+            "weak_password",
+            f"A password has at least {limits.REAL_PASSWORD_MIN_LENGTH} characters on this server.",
+            "Choose a longer one; several words do well.",
+        )
 
 
 def check_disable(actor: Actor, user_id: int, *, is_admin: bool, other_admins: int) -> None:

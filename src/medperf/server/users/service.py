@@ -23,6 +23,7 @@ from medperf.wire.models import PasswordChange, UserCreate, UserUpdate
 async def create(server: ServerContext, actor: Actor, sent: Sent[UserCreate]) -> Response:
     """A new account with its personal party."""
     wanted = sent.value
+    policy.check_password(wanted.password, development=actor.development)
     password_hash = await server.passwords.hash(wanted.password)
 
     async def make(tx: Transaction) -> Created:
@@ -57,6 +58,7 @@ async def change_password(server: ServerContext, actor: Actor, wanted: PasswordC
         Unauthenticated: the current password is wrong.
         TooMany: too many wrong ones.
     """
+    policy.check_password(wanted.new, development=actor.development)
     async with server.database.read() as tx:
         username, stored = await repository.password_hash(tx, actor.user_id)
     server.logins.take(username, address)

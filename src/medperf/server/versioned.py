@@ -1,0 +1,69 @@
+"""Rows that have an owner, a name of their own among the owner's, and a version that counts their changes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from medperf.domain.errors import Conflict
+from medperf.server.db import Transaction
+from medperf.server.schema import now
+
+
+class Versioned:
+    """The writes of one such table.
+
+    Args:
+        table: with ``owner_id``, ``name``, ``version``, ``created_at`` and ``modified_at``.
+        links: names the assets that a row is made of; its first column is the row, its second the asset.
+        label: for people, e.g. ``"a benchmark"``.
+        noun: of the command line.
+    """
+
+    def __init__(self, table: sa.Table, links: sa.Table, *, label: str, noun: str) -> None:
+        self._table, self._label, self._noun = table, label, noun
+        self._links = links
+        self._row, self._asset = (column.name for column in links.columns)
+
+    async def insert(self, tx: Transaction, values: dict[str, Any], asset_ids: Collection[int]) -> int:
+        """A new row; returns its id.
+
+        Raises:
+            Conflict: ``name_taken``.
+        """
+        moment = now()
+        try:
+            row_id = await tx.insert(
+                sa.insert(self._table).values(version=1, created_at=moment, modified_at=moment, **values)
+            )
+        except IntegrityError as error:
+            raise self.name_taken(values["name"]) from error
+        if asset_ids:
+            links = [{self._row: row_id, self._asset: asset_id} for asset_id in asset_ids]
+            await tx.execute(sa.insert(self._links).values(links))
+        return row_id
+
+    async def update(self, tx: Transaction, row_id: int, version: int, changes: dict[str, Any]) -> bool:
+        """Change a row if it still has that version; returns whether it had.
+
+        Raises:
+            Conflict: ``name_taken``.
+        """
+        table = self._table
+        statement = sa.update(table).where(table.c.id == row_id, table.c.version == version)
+        try:
+            done = await tx.execute(statement.values(version=version + 1, modified_at=now(), **changes))
+        except IntegrityError as error:
+            raise self.name_taken(changes.get("name", "")) from error
+        return done.rowcount == 1
+
+    def name_taken(self, name: str) -> Conflict:
+        """The error of a name that its owner uses already."""
+        return Conflict(
+            "name_taken",
+            f"You already have {self._label} named {name!r}.",
+            f"Choose another name; see yours with: medperf {self._noun} ls --mine",
+        )
