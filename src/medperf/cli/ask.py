@@ -12,13 +12,18 @@ if TYPE_CHECKING:
 
 
 class Terminal:
-    """`medperf.flows.interaction.Interaction` for a terminal, or for a script that pipes one line per question."""
+    """`medperf.flows.interaction.Interaction` for a terminal, or for a script that pipes one line per question.
 
-    def __init__(self, stdin: Any, stderr: Any, *, drawer: Drawer, signals: Signals) -> None:
+    Args:
+        quiet: questions are shown to people only: a program's stderr holds the error document and nothing else.
+    """
+
+    def __init__(self, stdin: Any, stderr: Any, *, drawer: Drawer, signals: Signals, quiet: bool = False) -> None:
         self._stdin = stdin
         self._stderr = stderr
         self._drawer = drawer
         self._signals = signals
+        self._quiet = quiet
 
     def confirm(self, question: str, *, default: bool = False) -> bool:
         """Yes or no; an empty line means ``default``."""
@@ -68,13 +73,15 @@ class Terminal:
         InvalidInput: the input has ended, is closed or is no text.
         """
         with self._drawer.paused(), self._signals.asking():
-            self._stderr.write(prompt)
-            self._stderr.flush()
+            shown = self._people() or not self._quiet
+            if shown:
+                self._stderr.write(prompt)
+                self._stderr.flush()
             try:
                 line: str = "" if self._stdin is None or self._stdin.closed else self._stdin.readline()
             except (OSError, UnicodeDecodeError):
                 line = ""
-            if not self._people():
+            if shown and not self._people():
                 self._stderr.write("\n")
         if not line:
             raise _no_answer(prompt)

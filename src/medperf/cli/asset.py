@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,7 +15,7 @@ app = noun("asset", "Upload files that the server hosts.", "medperf asset upload
 @example(app, "upload", "medperf asset upload mock_xrv_demo_data.tar.gz")
 def upload(
     ctx: typer.Context,
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="The file.", show_default=False)],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="The file.", show_default=False)],
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Its name there; the file's name when missing.")
     ] = None,

@@ -7,10 +7,7 @@ import errno
 import importlib
 import json
 import os
-import platform
-import tempfile
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +32,19 @@ _MENDABLE = {
     errno.EACCES: "Check who owns that file and who may use it.",
     errno.EPERM: "Check who owns that file and who may use it.",
     errno.EMFILE: "Raise the limit of open files (ulimit -n).",
+    errno.EIO: "Look at that disk: it cannot be read or written.",
+}
+#: Faults of a path. They are a person's to mend only where the error names one.
+_PATHS = {
+    errno.ENOENT: "Make the folder first, or give another path.",
+    errno.ENOTDIR: "Give a path whose parents are folders.",
+    errno.EISDIR: "Give the path of a file.",
+    errno.EEXIST: "Remove it, or give another path.",
+    errno.ENOTEMPTY: "Empty it, or give another path.",
+    errno.ENAMETOOLONG: "Give a shorter path.",
+    errno.ELOOP: "Remove the links that lead in a circle.",
+    errno.EBUSY: "Wait until nothing uses it, and try again.",
+    errno.EXDEV: "Give a path on one disk.",
 }
 
 
@@ -56,27 +66,42 @@ def guard(session: Session, work: Callable[[], None]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return show(session, Interrupted())
     except OSError as error:
-        if error.errno in _MENDABLE:
-            place = f": {error.filename}" if error.filename else ""
-            return show(session, MedPerfError("machine", f"{error.strerror}{place}.", _MENDABLE[error.errno]))
-        return _crash(session, error)
+        mended = _machine(error)
+        return show(session, mended) if mended is not None else _crash(session, error)
     except Exception as error:  # noqa: BLE001 - the door
         return _crash(session, error)
     return 0
 
 
+def _machine(error: OSError) -> MedPerfError | None:
+    """What a person can do about it; None: nothing, it is ours."""
+    named = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    fix = _MENDABLE.get(error.errno or 0) or (_PATHS.get(error.errno or 0) if named else None)
+    if fix is None:
+        return None
+    place = f": {named[-1][:300]}" if named else ""
+    return MedPerfError("machine", f"{error.strerror}{place}.", fix).with_traceback(error.__traceback__)
+
+
 def show(session: Session, error: MedPerfError) -> int:
     """Print an error on stderr and return its exit code."""
     if session.format == "json":
-        body = {"code": error.code, "what": error.what, "fix": error.fix, "details": document(error.details)}
+        body = {
+            "code": error.code,
+            "what": error.what,
+            "fix": session.pointed(error.fix),
+            "details": document(error.details),
+        }
         _write(session, json.dumps({"error": body}) + "\n")
         return error.exit_code
     lines = [f"Error: {clean(error.what)}"]
     if isinstance(error, TaskFailed):
         lines += _task_lines(error.details)
     if error.fix:
-        lines.append(f"What to do: {clean(error.fix)}")
+        lines.append(f"What to do: {clean(session.pointed(error.fix))}")
     if session.verbose and error.__traceback__ is not None:
+        import traceback
+
         lines.append("".join(traceback.format_exception(error)).rstrip())
     _write(session, "\n".join(lines) + "\n")
     return error.exit_code
@@ -100,7 +125,7 @@ def _task_lines(details: dict[str, Any]) -> list[str]:
 
 def _usage(error: Any) -> UsageError:
     path = error.ctx.command_path if error.ctx is not None else "medperf"
-    what = error.format_message().replace("\n\t", " ").rstrip()
+    what = error.format_message().replace("\n\t", " ").replace(": Value error, ", ": ").rstrip()
     fix = f"See: {path} --help"
     if isinstance(error, words.NoSuchOption) and error.possibilities:
         what = error.message
@@ -109,6 +134,8 @@ def _usage(error: Any) -> UsageError:
 
 
 def _crash(session: Session, error: Exception) -> int:
+    import traceback
+
     trace = "".join(traceback.format_exception(error))
     log = _write_log(session, trace)
     what = (
@@ -142,6 +169,8 @@ def _with_trace(shown: InternalError, cause: Exception) -> InternalError:
 
 def _write_log(session: Session, trace: str) -> Path | None:
     """The traceback in a new file only its owner can read. The command line is left out: it may hold a password."""
+    import platform
+
     head = f"medperf {__version__}, Python {platform.python_version()}, {platform.platform()}\n{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}\n\n"
     for folder in _log_folders(session):
         try:
@@ -166,6 +195,8 @@ def _log_folders(session: Session) -> list[Path]:
     folders = []
     with contextlib.suppress(RuntimeError, OSError):
         folders.append((Path(given).expanduser() if given else Path.home() / ".medperf") / "logs")
+    import tempfile
+
     with contextlib.suppress(OSError):
         folders.append(Path(tempfile.gettempdir()) / f"medperf-logs-{os.getuid()}")
     return folders

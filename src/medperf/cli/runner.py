@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import typer
@@ -17,7 +16,7 @@ from medperf.domain.errors import UsageError
 
 def run(arguments: Sequence[str], *, leading: Mapping[str, str], problem: str = "") -> int:
     """Run a command line without its leading global options, which are in ``leading``; returns the exit code."""
-    session = Session.of_process(leading)
+    session = Session.of_process(leading, arguments)
 
     def work() -> None:
         session.accept(leading)
@@ -45,6 +44,8 @@ def find_command(name: str) -> Any:
         if entry.name == name:
             command: Any = typer.main.get_command(importlib.import_module(f"medperf.cli.{entry.module}").app)
             return command if command.name == name else command.commands[name]
+    from difflib import get_close_matches
+
     close = get_close_matches(name, [entry.name for entry in COMMANDS], cutoff=0.5)
     fix = f"Did you mean: medperf {close[0]} ? See: medperf --help" if close else "See: medperf --help"
     raise UsageError("usage", f"There is no command {name!r}.", fix, details={"possibilities": close})

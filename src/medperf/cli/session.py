@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -50,16 +50,23 @@ class Session:
     signals: Signals = field(default_factory=Signals)
 
     @classmethod
-    def of_process(cls, leading: Mapping[str, str]) -> Session:
-        """The session of this process. ``--format`` is looked at first, so that even a wrong command line is answered in it."""
+    def of_process(cls, leading: Mapping[str, str], words: Sequence[str] = ()) -> Session:
+        """The session of this process. ``--format`` is looked at first, so that even a wrong command line is answered in it.
+
+        Args:
+            leading: global options before the command.
+            words: the rest of the command line, not yet read.
+        """
         for stream in (sys.stdout, sys.stderr):
             # A name that the terminal's encoding cannot show must not end a command.
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
-        wanted = leading.get("format", os.environ.get("MEDPERF_FORMAT"))
+        formats = [entry.value for entry in Format]
+        said = (_format_in(words), leading.get("format"), os.environ.get("MEDPERF_FORMAT"))
+        wanted = next((word for word in said if word in formats), None)
         return cls(
             environ=os.environ,
-            cwd=Path.cwd(),
+            cwd=_current_folder(),
             stdin=sys.stdin,
             stdout=sys.stdout,
             stderr=sys.stderr,
@@ -80,14 +87,12 @@ class Session:
             ("MEDPERF_FORMAT", self.environ.get("MEDPERF_FORMAT")),
             ("--format", leading.get("format")),
         ):
-            if value:
-                if value not in tuple(Format):
-                    raise UsageError(
-                        "usage",
-                        f"{source} is {value!r}; the formats are text and json.",
-                        "Use --format text or --format json.",
-                    )
-                self.format = Format(value)
+            if value and value not in tuple(Format):
+                raise UsageError(
+                    "usage",
+                    f"{source} is {value!r}; the formats are text and json.",
+                    "Use --format text or --format json.",
+                )
 
     @cached_property
     def out(self) -> Output:
@@ -109,7 +114,8 @@ class Session:
         """How the person is asked."""
         from medperf.cli.ask import Terminal
 
-        return Terminal(self.stdin, self.stderr, drawer=self.drawer, signals=self.signals)
+        quiet = self.format is Format.JSON
+        return Terminal(self.stdin, self.stderr, drawer=self.drawer, signals=self.signals, quiet=quiet)
 
     @contextmanager
     def site(self, *, stops_gently: bool = False) -> Iterator[Site]:
@@ -141,6 +147,10 @@ class Session:
                 options += [f"--{name}", value]
         return self.command(*words, *options)
 
+    def pointed(self, fix: str) -> str:
+        """``fix`` with its ``medperf login`` about the server that this command was about."""
+        return fix.replace("medperf login", self.next("login")) if fix.endswith("medperf login") else fix
+
     @property
     def named_profile(self) -> str | None:
         """The profile that the person named for this call; None = the active one."""
@@ -152,3 +162,24 @@ class Session:
         from medperf.workspace.paths import home
 
         return home(self.environ)
+
+
+def _format_in(words: Sequence[str]) -> str | None:
+    """The last ``--format`` among words that nobody has read yet."""
+    found = None
+    for index, word in enumerate(words):
+        if word == "--":
+            break
+        if word.startswith("--format="):
+            found = word.partition("=")[2]
+        elif word == "--format" and index + 1 < len(words):
+            found = words[index + 1]
+    return found
+
+
+def _current_folder() -> Path:
+    """Where the person is; the root where that folder was removed meanwhile, for most commands need none."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path("/")

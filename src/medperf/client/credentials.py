@@ -85,6 +85,11 @@ class FileCredentialStore:
             )
         except (TypeError, KeyError, ValueError) as error:
             raise self._damaged() from error
+        words = (credential.token, credential.instance_id)  # both are sent as headers
+        if not all(isinstance(word, str) and word.isascii() and word.isprintable() for word in words):
+            raise self._damaged()
+        if not isinstance(credential.is_admin, bool) or not isinstance(credential.username, str):
+            raise self._damaged()
         return credential
 
     def set(self, profile: str, credential: Credential) -> None:
@@ -122,7 +127,7 @@ class FileCredentialStore:
                 raise MedPerfError(
                     "credentials_exposed",
                     f"{self.path} can be read by others (mode {stat.S_IMODE(info.st_mode):04o}), so its tokens may be known.",
-                    f"Log out of the server, then: chmod 600 {self.path}",
+                    f"Run: chmod 600 {self.path} and then end those logins with: medperf logout",
                 )
             if info.st_uid != os.geteuid() and os.geteuid() != 0:
                 raise MedPerfError(

@@ -211,6 +211,8 @@ class Downloader:
         ):
             try:
                 response = client.send(client.build_request("GET", place, headers=headers), stream=True)
+            except httpx2.InvalidURL as error:
+                raise InvalidInput("bad_url", f"{place} is no address: {error}.", "Check the URL.") from error
             except AddressRefused as error:
                 raise _private(place, f": {error.args[0]} is {error.args[1]}") from error
             except httpx2.TransportError as error:

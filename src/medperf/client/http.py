@@ -195,14 +195,17 @@ class Transport:
             headers["Authorization"] = f"Bearer {self._token}"
         if self.instance_id is not None:
             headers[INSTANCE] = self.instance_id
-        query = {name: _parameter(value) for name, value in (params or {}).items() if value is not None}
-        request = client.build_request(
-            method,
-            self.base_url + API_PREFIX + path,
-            params=query or None,
-            content=content() if callable(content) else content,
-            headers=headers,
-        )
+        query = {name: _parameter(name, value) for name, value in (params or {}).items() if value is not None}
+        try:
+            request = client.build_request(
+                method,
+                self.base_url + API_PREFIX + path,
+                params=query or None,
+                content=content() if callable(content) else content,
+                headers=headers,
+            )
+        except httpx2.InvalidURL as error:
+            raise InvalidInput("bad_url", f"{self.base_url} is no address: {error}.", "Check the address.") from error
         with clock.running(seconds, cancel):
             try:
                 response = client.send(request, stream=True)
@@ -289,7 +292,19 @@ def _json(data: bytes, content_type: str) -> Any:
         return None
 
 
-def _parameter(value: Any) -> Any:
+def _parameter(name: str, value: Any) -> Any:
+    """A query parameter.
+
+    Raises:
+        InvalidInput: text from the command line that was no UTF-8.
+    """
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInput(
+                "bad_encoding", f"The {name} {value!r} is not UTF-8 text.", "Give it in UTF-8."
+            ) from error
     return str(value).lower() if isinstance(value, bool) else value
 
 

@@ -5,6 +5,7 @@ The profile ``local`` is there without any file.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -177,7 +178,7 @@ def find_certificate(home: Path, profile: Profile, *, given: str | None = None, 
     if setting == SYSTEM:
         return None
     if setting != AUTOMATIC:
-        path = cwd / Path(setting).expanduser()
+        path = cwd / _expanded(setting)
         if not path.is_file():
             raise InvalidInput(
                 "certificate_missing",
@@ -250,8 +251,13 @@ def _timeouts(given: Mapping[str, Any]) -> dict[str, float]:
     return {task: float(seconds) for task, seconds in given.items() if seconds is not None}
 
 
+def _expanded(text: str) -> Path:
+    """``~`` and ``~name`` resolved; what names no account stays as it is, and is then no path that exists."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - pathlib's raises where there is no such account
+
+
 def _existing(text: Any, setting: str, *, folder: bool) -> str:
-    path = Path(str(text)).expanduser().absolute()
+    path = _expanded(str(text)).absolute()
     if not (path.is_dir() if folder else path.is_file()):
         raise InvalidInput(
             f"{setting}_missing",

@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from medperf.domain.errors import InvalidInput
 
+_HOST_LENGTH, _LABEL_LENGTH = 253, 63
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -19,8 +20,13 @@ def split_url(url: str) -> SplitResult:
     """
     try:
         parts = urlsplit(url.strip())
-        valid = parts.scheme in _DEFAULT_PORTS and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
+        host = str(parts.hostname or "")
+        url.encode()
+        if not host.isascii():
+            host = host.encode("idna").decode()
+        valid = parts.scheme in _DEFAULT_PORTS and (parts.port is None or parts.port > 0)
+        valid = valid and 0 < len(host) <= _HOST_LENGTH and all(len(part) <= _LABEL_LENGTH for part in host.split("."))
+    except ValueError:  # an encoding that does not work is one too
         valid = False
     if not valid or any(ord(letter) <= 32 for letter in url.strip()):
         raise InvalidInput(

@@ -171,7 +171,9 @@ def _mlcube_parameter(name: str, value: Any, where: str, *, output: bool) -> Par
         raise _bad(f"{where} is neither a path nor a mapping.", "Use '{type: directory, default: data}'.")
     kind: PathType | None = value.get("type")
     if kind not in (None, "file", "directory"):
-        raise _bad(f"{where}: type must be 'file' or 'directory', not {kind!r}.", "")
+        raise _bad(
+            f"{where}: type must be 'file' or 'directory', not {kind!r}.", "Write 'type: file' or 'type: directory'."
+        )
     default = value.get("default")
     if default is not None:
         if not isinstance(default, str):
@@ -181,8 +183,13 @@ def _mlcube_parameter(name: str, value: Any, where: str, *, output: bool) -> Par
         default = relative_path(default, where)
     opts = value.get("opts", "ro" if not output else "rw")
     if opts not in ("ro", "rw"):
-        raise _bad(f"{where}: opts must be 'ro' or 'rw', not {opts!r}.", "")
+        raise _bad(f"{where}: opts must be 'ro' or 'rw', not {opts!r}.", "Leave it out, or write 'opts: ro'.")
     return Parameter(name=name, type=kind, default=default, writable_input=not output and opts == "rw")
+
+
+#: What a project can be no part of: names beside the manifest's folder and in it, as a registered MLCube is laid out.
+_BESIDE = ("mlcube",)
+_WITHIN = ("workspace", "deploy", "mlcube.yaml", "container_config.yaml")
 
 
 def _python(section: dict[str, Any], label: str) -> PythonForm:
@@ -190,6 +197,12 @@ def _python(section: dict[str, Any], label: str) -> PythonForm:
     project = _string(section, "project", where, default="../project")
     # The project is the one path that may step out of the manifest's folder, by one level: the MLCube layout puts it there.
     inner = project.removeprefix("../")
+    if inner.split("/")[0] in (_BESIDE if inner != project else _WITHIN):
+        raise _bad(
+            f"{where}.project: {project[:100]!r} is a place of the MLCube's own files.",
+            "Give the project a folder of its own, such as ../project.",
+            code="bad_path",
+        )
     requirements = section.get("requirements")
     requires = section.get("requires_python")
     if requires is not None and not isinstance(requires, str):
@@ -268,7 +281,9 @@ def _volume(name: str, value: Any, where: str) -> Parameter:
         )
     kind = value.get("type")
     if kind not in ("file", "directory"):
-        raise _bad(f"{where}: type must be 'file' or 'directory', not {kind!r}.", "")
+        raise _bad(
+            f"{where}: type must be 'file' or 'directory', not {kind!r}.", "Write 'type: file' or 'type: directory'."
+        )
     return Parameter(name=name, type=kind, mount_path=mount_path)
 
 
@@ -448,7 +463,10 @@ def _mapping(document: Mapping[str, Any], key: str, label: str, *, required: boo
 def _string(document: Mapping[str, Any], key: str, label: str, *, default: str | None = None) -> str:
     value = document.get(key, default)
     if not isinstance(value, str) or not value or len(value) > limits.URL_LENGTH:
-        raise _bad(f"{label}: {key!r} must be a non-empty text.", "")
+        raise _bad(
+            f"{label}: {key!r} must be a non-empty text.",
+            f"Write '{key}: ...' with text of at most {limits.URL_LENGTH:,} characters.",
+        )
     return value
 
 

@@ -114,7 +114,7 @@ def change_password(site: Site, *, current: str | None = None, new: str | None =
 
 
 def status(site: Site) -> StatusReport:
-    """Never fails because of the server: what is wrong is said in ``problem``."""
+    """Never fails because of the server or the workspace: what is wrong is said in ``problem``."""
     credential = site.credentials.get(site.profile.name)
     server = None
     problem = ""
@@ -126,6 +126,11 @@ def status(site: Site) -> StatusReport:
         problem = "This server was reset or replaced since you logged in. Log in again with: medperf login"
     elif credential is not None and credential.expired:
         problem = "Your login expired. Log in again with: medperf login"
+    pending = 0
+    try:
+        pending = len(site.workspace.pending.ls(server.instance_id)) if server else 0
+    except MedPerfError as error:  # a full disk or a damaged workspace: all the rest can still be said
+        problem = problem or str(error)
     return StatusReport(
         profile=site.profile.name,
         server=site.profile.server,
@@ -140,7 +145,7 @@ def status(site: Site) -> StatusReport:
         workspace=str(site.workspace.path),
         workspace_bytes=sum(site.workspace.usage().values()),
         engine=site.engine.name,
-        pending=len(site.workspace.pending.ls(server.instance_id)) if server else 0,
+        pending=pending,
         problem=problem,
     )
 

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medperf.flows.files import host, obtain
+from medperf.domain.errors import InvalidInput
+from medperf.flows.files import host, is_remote, obtain
 from medperf.flows.site import Site
 from medperf.wire.models import AssetView
 
 
-def upload_asset(site: Site, path: Path, *, name: str | None = None) -> AssetView:
+def upload_asset(site: Site, path: str | Path, *, name: str | None = None) -> AssetView:
     """Upload a local file.
 
     Raises:
-        InvalidInput: no such file, or it lies inside a workspace.
+        InvalidInput: no such file, a URL, or it lies inside a workspace.
     """
+    if is_remote(str(path)):
+        raise InvalidInput(
+            "not_local",
+            f"{str(path)[:200]!r} is no file on this machine.",
+            "Download it first; or give the URL itself wherever a URL is asked for.",
+        )
     file = obtain(site, str(path), option="PATH")
-    _, asset = host(site, file, name=name or path.name)
+    _, asset = host(site, file, name=name or file.path.name)
     assert asset is not None  # a local file is always uploaded
     return asset
 

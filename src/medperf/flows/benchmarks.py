@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from medperf.domain.documents import load_yaml
+from medperf.domain.digests import Digest
 from medperf.domain.errors import Conflict, InvalidInput
-from medperf.domain.manifests import kind_of
 from medperf.domain.states import Approval, Kind, State
-from medperf.flows.compatibility import TestCubes, TestResult, test_workflow
-from medperf.flows.cubes import registered_cube
-from medperf.flows.data import PATHS_FILE, demo_data, read_paths
 from medperf.flows.files import host, obtain
-from medperf.flows.mlcubes import MLCubeSubmission, submit_mlcube
-from medperf.flows.packaging import Package, package_mlcube
+from medperf.flows.paths import local_path
 from medperf.flows.site import Site
-from medperf.flows.uploads import Uploads, create_once
-from medperf.wire.models import BenchmarkCreate, BenchmarkView, Decision, MLCubeView
+from medperf.flows.uploads import Uploads, create_once, name_taken
+from medperf.wire.models import BenchmarkCreate, BenchmarkView, Decision, MLCubeCreate, MLCubeView
+
+if TYPE_CHECKING:  # the flows import them: listing costs none of it
+    from medperf.flows.compatibility import TestResult
+    from medperf.flows.packaging import Package
 
 BENCHMARK_FILE = "benchmark.yaml"
 
@@ -55,6 +54,14 @@ def submit_benchmark(site: Site, submission: BenchmarkSubmission) -> BenchmarkSu
         InvalidInput: a cube of the wrong kind, bad demo data, metrics that cannot be a contract.
         TaskFailed: the compatibility test failed; nothing was sent.
     """
+    from medperf.flows.compatibility import TestCubes, test_workflow
+    from medperf.flows.cubes import registered_cube
+    from medperf.flows.data import demo_data
+
+    submission = replace(submission, name=submission.name.strip())
+    BenchmarkCreate.check(name=submission.name, description=submission.description, docs_url=submission.docs_url)
+    if submission.demo_hash:
+        Digest(submission.demo_hash)
     refuse_taken_name(site, submission.name)
     wanted = (
         (submission.preparator, Kind.PREPARATOR),
@@ -106,16 +113,26 @@ def submit_benchmark_from_folder(
         InvalidInput: the folder lacks one of the three kinds, holds two of one, or has no demo data.
         Conflict: as `submit_benchmark`.
     """
+    import tempfile
+
+    from medperf.flows.data import read_paths
+
+    folder = local_path(folder)
     settings = _folder_settings(folder)
-    name = name or settings.get("name") or folder.resolve().name
+    name = (name or settings.get("name") or folder.resolve().name).strip()
     description = description if description is not None else settings.get("description", "")
     docs_url = docs_url if docs_url is not None else settings.get("docs_url", "")
+    BenchmarkCreate.check(name=name, description=description, docs_url=docs_url)
     refuse_taken_name(site, name)
     packages = _packages(folder)
     read_paths(folder)
+    reused = {kind: _registered(site, package, name=_cube_name(name, package)) for kind, package in packages.items()}
     with tempfile.TemporaryDirectory(prefix="medperf-") as temporary:
-        demo = _pack_demo(folder, Path(temporary) / "demo.tar.gz")
-        cubes = {kind: _register(site, package, benchmark=name) for kind, package in packages.items()}
+        demo = _pack_demo(site, folder, Path(temporary) / "demo.tar.gz")
+        cubes = {
+            kind: reused[kind] or _register(site, package, name=_cube_name(name, package))
+            for kind, package in packages.items()
+        }
         submission = BenchmarkSubmission(
             name=name,
             description=description,
@@ -163,12 +180,9 @@ def refuse_taken_name(site: Site, name: str) -> None:
         Conflict: the account has a benchmark of this name.
     """
     taken = next(iter(site.api.benchmarks.list(owner="me", name=name, limit=1)), None)
-    if taken is not None:
-        raise Conflict(
-            "name_taken",
-            f"You already have a benchmark named {name!r} (id {taken.id}).",
-            "Choose another name, or look at it: medperf benchmark view " + str(taken.id),
-        )
+    problem = name_taken(site, "benchmark", name, taken.id if taken else None)
+    if problem is not None:
+        raise problem
 
 
 def _usable(site: Site, mlcube_id: int, kind: Kind) -> MLCubeView:
@@ -202,6 +216,8 @@ def _folder_settings(folder: Path) -> dict[str, str]:
         )
     if not file.is_file():
         return {}
+    from medperf.domain.documents import load_yaml
+
     document = load_yaml(file.read_bytes(), label=BENCHMARK_FILE)
     known = {"name", "description", "docs_url"}
     if (
@@ -218,6 +234,8 @@ def _folder_settings(folder: Path) -> dict[str, str]:
 
 
 def _packages(folder: Path) -> dict[Kind, Package]:
+    from medperf.domain.manifests import kind_of
+    from medperf.flows.packaging import package_mlcube
     from medperf.runtime.manifests.files import load_cube
 
     found: dict[Kind, list[Path]] = {kind: [] for kind in Kind}
@@ -235,9 +253,18 @@ def _packages(folder: Path) -> dict[Kind, Package]:
     return {kind: package_mlcube(manifests[0]) for kind, manifests in found.items()}
 
 
-def _register(site: Site, package: Package, *, benchmark: str) -> MLCubeView:
-    """The account's MLCube with exactly these files, or a new one."""
-    name = f"{benchmark}-{package.name}"
+def _cube_name(benchmark: str, package: Package) -> str:
+    return f"{benchmark}-{package.name}"
+
+
+def _registered(site: Site, package: Package, *, name: str) -> MLCubeView | None:
+    """The account's MLCube of this name with exactly these files, None when the name is free.
+
+    Raises:
+        Conflict: it has other files.
+        InvalidInput: no MLCube can have this name.
+    """
+    MLCubeCreate.check(name=name)
     taken = next(iter(site.api.mlcubes.list(owner="me", name=name, limit=1)), None)
     if taken is not None:
         same = {key: ref.digest for key, ref in taken.files.items()} == {
@@ -250,6 +277,12 @@ def _register(site: Site, package: Package, *, benchmark: str) -> MLCubeView:
             f"You have another MLCube named {name!r} (id {taken.id}) with other files.",
             "Give the benchmark another name with --name.",
         )
+    return None
+
+
+def _register(site: Site, package: Package, *, name: str) -> MLCubeView:
+    from medperf.flows.mlcubes import MLCubeSubmission, submit_mlcube
+
     files = {key: str(file.path) for key, file in package.files.items()}
     return submit_mlcube(
         site,
@@ -263,12 +296,13 @@ def _register(site: Site, package: Package, *, benchmark: str) -> MLCubeView:
     )
 
 
-def _pack_demo(folder: Path, target: Path) -> Path:
+def _pack_demo(site: Site, folder: Path, target: Path) -> Path:
     """A tarball of ``paths.yaml`` and the two folders that it names."""
+    from medperf.flows.data import PATHS_FILE, read_paths
     from medperf.runtime.archives import pack_folder
 
     data_path, labels_path = read_paths(folder)
     tops = {path.relative_to(folder).parts[0] for path in (data_path, labels_path)}
     others = tuple(entry.name for entry in folder.iterdir() if entry.name not in tops | {PATHS_FILE})
-    pack_folder(folder, target, exclude=others)
+    pack_folder(folder, target, exclude=others, emit=site.emit_or_stop)
     return target

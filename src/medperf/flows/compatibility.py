@@ -15,8 +15,9 @@ from medperf.domain.errors import InvalidInput, UsageError
 from medperf.domain.metrics import MetricsContract, check_metrics, contract_from_document, derive_contract
 from medperf.domain.states import Kind
 from medperf.flows.cubes import ReadyCube, registered_cube, resolve_cube
-from medperf.flows.data import TestData, demo_data, local_data
+from medperf.flows.data import TestData, check_data, demo_data, local_data
 from medperf.flows.files import obtain
+from medperf.flows.paths import local_path
 from medperf.flows.site import Site
 from medperf.flows.steps import DoneStep, StepRunner
 from medperf.wire.models import BenchmarkView, CompatibilityReport, TestedCube
@@ -108,12 +109,16 @@ def test_workflow(
     from medperf.runtime.hashing import data_identity
 
     started, clock = datetime.now(UTC), site.clock()
+    check_data(data, cubes.preparator.cube.manifest)
     runner = StepRunner(site, use_cache=not no_cache)
     for cube in (cubes.preparator, cubes.model, cubes.evaluator):
         runner.prepared(cube)
     raw = {
-        "data_path": (data.data_path, str(data_identity({"data": data.data_path}).root)),
-        "labels_path": (data.labels_path, str(data_identity({"labels": data.labels_path}).root)),
+        "data_path": (data.data_path, str(data_identity({"data": data.data_path}, emit=site.emit_or_stop).root)),
+        "labels_path": (
+            data.labels_path,
+            str(data_identity({"labels": data.labels_path}, emit=site.emit_or_stop).root),
+        ),
     }
     prepare = runner.run(cubes.preparator, "prepare", raw)
     separate = cubes.preparator.cube.manifest.separates_labels
@@ -198,6 +203,22 @@ def view_test(site: Site, id_or_prefix: str | None) -> TestSummary:
 
 def _check_request(request: TestRequest) -> None:
     has_benchmark = request.benchmark is not None
+    for option, value in (
+        ("--data_preparation", request.preparator),
+        ("--model", request.model),
+        ("--evaluator", request.evaluator),
+        ("--data_path", request.data_path),
+        ("--labels_path", request.labels_path),
+        ("--demo_dataset_url", request.demo_url),
+    ):
+        if (
+            value is not None and not value.strip()
+        ):  # a variable of the shell that is not set would mean this very folder
+            raise UsageError("empty_option", f"{option} is empty.", "Give a value, or leave the option out.")
+    if request.demo_hash is not None and request.demo_url is None:
+        raise UsageError(
+            "missing_option", "--demo_dataset_hash is given without --demo_dataset_url.", "Give both, or neither."
+        )
     for name, option, value in (
         ("data preparation MLCube", "--data_preparation", request.preparator),
         ("model MLCube", "--model", request.model),
@@ -243,7 +264,15 @@ def _resolve_cubes(site: Site, request: TestRequest, benchmark: BenchmarkView | 
 
 def _resolve_data(site: Site, request: TestRequest, benchmark: BenchmarkView | None) -> TestData:
     if request.data_path is not None and request.labels_path is not None:
-        return local_data(Path(request.data_path).expanduser(), Path(request.labels_path).expanduser())
+        data = local_data(local_path(request.data_path), local_path(request.labels_path))
+        for option, path in (("--data_path", data.data_path), ("--labels_path", data.labels_path)):
+            if site.home.resolve().is_relative_to(path):
+                raise InvalidInput(
+                    "holds_workspace",
+                    f"{option} {str(path)!r} holds MedPerf's own files, which change while they are read.",
+                    "Give the folder of the data themselves.",
+                )
+        return data
     if request.demo_url is not None:
         return demo_data(site, obtain(site, request.demo_url, option="--demo_dataset_url", expected=request.demo_hash))
     if benchmark is None or not benchmark.demo.urls:

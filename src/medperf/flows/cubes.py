@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -13,6 +14,7 @@ from medperf.domain.errors import InvalidInput
 from medperf.domain.events import Note, StepFinished, StepStarted
 from medperf.domain.manifests import Manifest, parameters_default, parse_manifest, require_kind
 from medperf.domain.states import Kind
+from medperf.flows.paths import local_path
 from medperf.flows.site import Site
 from medperf.runtime.engines.base import CubeFiles
 from medperf.wire.models import FileName, FileRef, MLCubeView
@@ -34,7 +36,7 @@ def resolve_cube(site: Site, reference: str, wanted: Kind, *, option: str) -> Re
     Raises:
         InvalidInput: neither exists, or it is of another kind.
     """
-    path = Path(reference).expanduser()
+    path = local_path(reference)
     if not path.exists() and reference.isdecimal():
         return registered_cube(site, site.api.mlcubes.get(int(reference)), wanted)
     if not path.exists():
@@ -81,7 +83,7 @@ def registered_cube(site: Site, view: MLCubeView, wanted: Kind) -> ReadyCube:
         site.emit(StepStarted(title))
         clock = site.clock()
         with site.workspace.steps.begin(key, task="fetch") as step:
-            _lay_out(site, view, step.outputs / "cube")
+            _lay_out(site, view.name, _fetching(site, view), step.outputs / "cube")
             load_cube(step.outputs / "cube" / "mlcube" / "mlcube.yaml")
             sealed = step.seal({"name": view.name})
         site.emit(StepFinished(title, site.clock() - clock))
@@ -92,29 +94,61 @@ def registered_cube(site: Site, view: MLCubeView, wanted: Kind) -> ReadyCube:
     )
 
 
-def _lay_out(site: Site, view: MLCubeView, base: Path) -> None:
+def check_layout(site: Site, name: str, files: Mapping[FileName, Path]) -> None:
+    """Whether others will be able to lay out an MLCube of these files, found before it is registered. Nothing is kept.
+
+    Raises:
+        InvalidInput: an archive that cannot be unpacked, or one that lacks what the manifest names.
+    """
+    from medperf.runtime.manifests.files import load_cube
+
+    key = Digest.of_document({"check": sorted(str(path) for path in files.values())})
+    with site.workspace.steps.begin(key, task="check") as step:
+        _lay_out(site, name, files, step.outputs / "cube")
+        load_cube(step.outputs / "cube" / "mlcube" / "mlcube.yaml")
+
+
+def _fetching(site: Site, view: MLCubeView) -> dict[FileName, Path]:
+    """The registered files that a layout is made of, downloaded and verified.
+
+    Raises:
+        InvalidInput: it has no manifest.
+    """
+    if "manifest" not in view.files:
+        raise InvalidInput("no_manifest", f"MLCube {view.id} ({view.name}) has no manifest.", "Use another one.")
+    wanted: tuple[FileName, ...] = ("manifest", "parameters", "additional", "project")
+    return {key: fetch(site, view.files[key], name=f"{key} of {view.name}") for key in wanted if key in view.files}
+
+
+def _lay_out(site: Site, name: str, files: Mapping[FileName, Path], base: Path) -> None:
     """The MLCube layout: ``mlcube/mlcube.yaml``, ``mlcube/workspace/...`` and the project where the manifest expects it."""
     from medperf.runtime.archives import unpack
 
     folder = base / "mlcube"
     workspace = folder / "workspace"
     workspace.mkdir(parents=True)
-    manifest_file = fetch(site, view.files["manifest"], name=f"manifest of {view.name}")
-    shutil.copyfile(manifest_file, folder / "mlcube.yaml")
-    manifest = parse_manifest(manifest_file.read_bytes())
-    if "parameters" in view.files:
+    shutil.copyfile(files["manifest"], folder / "mlcube.yaml")
+    manifest = parse_manifest((folder / "mlcube.yaml").read_bytes())
+    if "additional" in files:
+        _unpack_as(site, unpack, files["additional"], workspace / "additional_files", f"additional files of {name}")
+    if "parameters" in files:
         target = workspace / (parameters_default(manifest) or "parameters.yaml")
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(fetch(site, view.files["parameters"], name=f"parameters of {view.name}"), target)
-    if "additional" in view.files:
-        unpack(
-            fetch(site, view.files["additional"], name=f"additional files of {view.name}"),
-            workspace / "additional_files",
-            emit=site.emit,
-        )
-    if "project" in view.files and manifest.python is not None:
-        target = (folder / manifest.python.project).resolve()
-        unpack(fetch(site, view.files["project"], name=f"project of {view.name}"), target, emit=site.emit)
+        shutil.copyfile(files["parameters"], target)
+    if "project" in files and manifest.python is not None:
+        target = Path(os.path.normpath(folder / manifest.python.project))  # one ".." at most; nothing there is a link
+        if not target.is_relative_to(base):
+            raise InvalidInput("bad_path", f"The project of {name} leads out of its folder.", "Tell its owner.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _unpack_as(site, unpack, files["project"], target, f"project of {name}")
+
+
+def _unpack_as(site: Site, unpack: Callable[..., None], archive: Path, target: Path, what: str) -> None:
+    """Unpack, and name the archive as the person knows it."""
+    try:
+        unpack(archive, target, emit=site.emit_or_stop)
+    except InvalidInput as error:
+        raise InvalidInput(error.code, f"The {what} cannot be unpacked. {error.what}", error.fix) from error
 
 
 def fetch(site: Site, ref: FileRef, *, name: str) -> Path:

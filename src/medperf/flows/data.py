@@ -8,7 +8,7 @@ from pathlib import Path
 from medperf.domain.digests import Digest
 from medperf.domain.documents import load_yaml
 from medperf.domain.errors import InvalidInput
-from medperf.domain.manifests import relative_path
+from medperf.domain.manifests import Manifest, relative_path
 from medperf.flows.files import Obtained
 from medperf.flows.site import Site
 
@@ -55,11 +55,30 @@ def demo_data(site: Site, demo: Obtained) -> TestData:
         from medperf.runtime.archives import unpack
 
         with site.workspace.steps.begin(key, task="unpack") as step:
-            unpack(demo.path, step.outputs / "demo", emit=site.emit)
+            unpack(demo.path, step.outputs / "demo", emit=site.emit_or_stop)
             read_paths(step.outputs / "demo")
             sealed = step.seal({"source": demo.source})
     data_path, labels_path = read_paths(sealed.outputs / "demo")
     return TestData(data_path=data_path, labels_path=labels_path, source=demo.source, demo_digest=demo.digest)
+
+
+def check_data(data: TestData, manifest: Manifest) -> None:
+    """Whether the preparator can read this data at all.
+
+    Raises:
+        InvalidInput: a file where it reads a folder, or the other way round, or an empty folder.
+    """
+    prepare = manifest.tasks["prepare"]
+    for name, path in (("data_path", data.data_path), ("labels_path", data.labels_path)):
+        declared = prepare.input(name)
+        wanted = declared.type if declared is not None else None
+        whose = f"paths.yaml: {name} of {data.source}" if data.demo_digest is not None else f"--{name} {str(path)!r}"
+        if wanted == "directory" and path.is_file():
+            raise InvalidInput("wrong_data", f"{whose} is a file, but the preparator reads a folder.", "Name a folder.")
+        if wanted == "file" and path.is_dir():
+            raise InvalidInput("wrong_data", f"{whose} is a folder, but the preparator reads a file.", "Name a file.")
+        if path.is_dir() and not any(path.iterdir()):
+            raise InvalidInput("no_data", f"{whose} is an empty folder.", "Give a folder that holds files.")
 
 
 def read_paths(folder: Path) -> tuple[Path, Path]:

@@ -6,12 +6,21 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from medperf.domain import limits
 from medperf.domain.digests import Digest
 from medperf.domain.errors import InvalidInput
 from medperf.domain.events import StepFinished, StepStarted
+from medperf.flows.paths import local_path
 from medperf.flows.site import Site
 from medperf.wire.models import AssetView, FileRef
 
+#: What each registered file is called in ``deploy/``.
+FILE_NAMES = {
+    "manifest": "mlcube.yaml",
+    "parameters": "parameters.yaml",
+    "additional": "additional_files.tar.gz",
+    "project": "project.tar.gz",
+}
 _REMOTE = re.compile(r"(https?://|asset:)", re.IGNORECASE)
 
 
@@ -53,8 +62,8 @@ def obtain(site: Site, source: str, *, option: str, expected: str | None = None)
         found = site.fetch_unknown(source)
         obtained = Obtained(path=found.path, digest=found.digest, size=found.size, source=source, url=source)
     else:
-        path = Path(source).expanduser()
-        if not path.is_file():
+        path = local_path(source)
+        if not source or not path.is_file():
             raise InvalidInput(
                 "file_missing", f"{option} {source!r} is no file.", "Give a URL, or the path of a file that exists."
             )
@@ -97,6 +106,7 @@ def host(site: Site, file: Obtained, *, name: str) -> tuple[FileRef, AssetView |
     """A FileRef for the server: the file's own URL, or an upload to the asset store."""
     if file.url is not None:
         return FileRef(digest=file.digest, size=file.size, urls=(file.url,)), None
+    name = name[-limits.NAME_LENGTH :]  # the end tells which file it is
     title = f"Uploading {name}"
     site.emit(StepStarted(title))
     clock = site.clock()

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urljoin
+from typing import TYPE_CHECKING
 
+from medperf.domain import limits
 from medperf.domain.digests import Digest
-from medperf.domain.errors import Conflict, InvalidInput, NotFound, ServerUnavailable
+from medperf.domain.errors import InvalidInput, NotFound, ServerUnavailable, UsageError
 from medperf.domain.events import Note
-from medperf.domain.manifests import Manifest, kind_of, parse_manifest
 from medperf.domain.states import Kind, State
-from medperf.flows.files import Obtained, digest_file, host, is_remote, obtain
-from medperf.flows.packaging import FILE_NAMES
+from medperf.flows.files import FILE_NAMES, Obtained, digest_file, host, is_remote, obtain
 from medperf.flows.site import Site
-from medperf.flows.uploads import Uploads, create_once
+from medperf.flows.uploads import Uploads, create_once, name_taken
 from medperf.wire.models import FileName, FileRef, FormName, MLCubeCreate, MLCubeView
+
+if TYPE_CHECKING:
+    from medperf.domain.manifests import Manifest
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,18 @@ def submit_mlcube(site: Site, submission: MLCubeSubmission) -> MLCubeView:
         InvalidInput: a file is missing, its digest differs, the manifest has no kind, or a form lacks what it needs.
         Conflict: you have an MLCube of this name already.
     """
+    # Here, so that listing costs none of it.
+    import tempfile
+
+    from medperf.domain.manifests import kind_of, parse_manifest
+    from medperf.flows.cubes import check_layout
+
+    submission = replace(submission, name=submission.name.strip())
+    MLCubeCreate.check(name=submission.name)
+    _check_hashes(submission)
     manifest_file = obtain(site, submission.manifest, option="--mlcube-file", expected=submission.manifest_hash)
-    data = manifest_file.path.read_bytes()
+    with manifest_file.path.open("rb") as stream:
+        data = stream.read(limits.MANIFEST_BYTES + 1)  # one more than the parser takes
     manifest = parse_manifest(data, label="--mlcube-file")
     kind = kind_of(manifest)
     if manifest.unknown:
@@ -70,6 +81,7 @@ def submit_mlcube(site: Site, submission: MLCubeSubmission) -> MLCubeView:
             files["project"] = project
         forms = _forms(manifest, files, submission)
         _check_needed(manifest, kind, files)
+        check_layout(site, submission.name, {key: file.path for key, file in files.items()})
         with Uploads(site) as uploads:
             refs: dict[FileName, FileRef] = {}
             for key, file in files.items():
@@ -113,12 +125,34 @@ def refuse_taken_name(site: Site, name: str) -> None:
         Conflict: the account has an MLCube of this name.
     """
     taken = next(iter(site.api.mlcubes.list(owner="me", name=name, limit=1)), None)
-    if taken is not None:
-        raise Conflict(
-            "name_taken",
-            f"You already have an MLCube named {name!r} (id {taken.id}).",
-            "Choose another name, e.g. with a version at its end.",
-        )
+    problem = name_taken(site, "mlcube", name, taken.id if taken else None)
+    if problem is not None:
+        raise problem
+
+
+def _check_hashes(submission: MLCubeSubmission) -> None:
+    """Every hash is one, and belongs to a file that is given.
+
+    Raises:
+        UsageError: a hash without its file would check nothing.
+        InvalidInput: no sha256 digest.
+    """
+    for file, source, given in (
+        ("mlcube", submission.manifest, submission.manifest_hash),
+        ("parameters", submission.parameters, submission.parameters_hash),
+        ("additional", submission.additional, submission.additional_hash),
+        ("image", submission.image, submission.image_hash),
+        ("project", submission.project, submission.project_hash),
+    ):
+        if given is None:
+            continue
+        Digest(given)
+        if source is None and file not in ("image", "project"):  # an image of a registry; a project beside the manifest
+            raise UsageError(
+                "missing_option",
+                f"--{file}-hash is given without --{file}-file.",
+                f"Give --{file}-file too, or neither.",
+            )
 
 
 def _project(
@@ -130,6 +164,8 @@ def _project(
     if manifest.python is None:
         return None
     if is_remote(submission.manifest):
+        from urllib.parse import urljoin
+
         try:
             return obtain(
                 site,
@@ -147,7 +183,7 @@ def _project(
         from medperf.runtime.archives import pack_folder
 
         packed = temporary / FILE_NAMES["project"]
-        pack_folder(folder, packed)
+        pack_folder(folder, packed, emit=site.emit)
         digest, size = digest_file(packed)
         return Obtained(path=packed, digest=digest, size=size, source=str(folder), url=None)
     return None

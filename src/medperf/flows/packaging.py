@@ -8,17 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medperf.domain.digests import Digest
+from medperf.domain.errors import Conflict
 from medperf.domain.manifests import kind_of, parameters_default
 from medperf.domain.states import Kind
-from medperf.flows.files import digest_file
-
-#: What each registered file is called in ``deploy/``.
-FILE_NAMES = {
-    "manifest": "mlcube.yaml",
-    "parameters": "parameters.yaml",
-    "additional": "additional_files.tar.gz",
-    "project": "project.tar.gz",
-}
+from medperf.flows.files import FILE_NAMES, digest_file
+from medperf.flows.paths import local_path
 
 
 @dataclass(frozen=True)
@@ -51,16 +45,20 @@ def package_mlcube(folder: Path, *, output: Path | None = None) -> Package:
 
     Raises:
         InvalidInput: no manifest, a wrong kind, a missing project or parameters file, links in a folder to pack.
+        Conflict: there is a ``deploy`` that packaging did not write.
     """
     from medperf.runtime.archives import pack_folder
-    from medperf.runtime.manifests.files import load_cube
+    from medperf.runtime.manifests.files import find_manifest, load_cube
 
+    folder = local_path(folder)
+    output = local_path(output) if output is not None else None
     cube = load_cube(folder)
     kind = kind_of(cube.manifest)
     target = cube.folder / "deploy"
+    _refuse_other(target)
     with tempfile.TemporaryDirectory(dir=cube.folder, prefix=".deploy-") as temporary:
         fresh = Path(temporary)
-        shutil.copyfile(cube.folder / "mlcube.yaml", fresh / FILE_NAMES["manifest"])
+        shutil.copyfile(find_manifest(folder), fresh / FILE_NAMES["manifest"])
         parameters = cube.workspace / (parameters_default(cube.manifest) or "parameters.yaml")
         if parameters.is_file():
             shutil.copyfile(parameters, fresh / FILE_NAMES["parameters"])
@@ -86,3 +84,21 @@ def package_mlcube(folder: Path, *, output: Path | None = None) -> Package:
     return Package(
         kind=kind, name=cube.manifest.name, folder=target, files=files, unknown=cube.manifest.unknown, output=output
     )
+
+
+def _refuse_other(target: Path) -> None:
+    """What is replaced must be ours.
+
+    Raises:
+        Conflict: ``deploy`` is no folder, or holds what no package has.
+    """
+    if not target.exists() and not target.is_symlink():
+        return
+    others = (
+        []
+        if target.is_symlink() or not target.is_dir()
+        else sorted({path.name for path in target.iterdir()} - set(FILE_NAMES.values()))
+    )
+    if target.is_symlink() or not target.is_dir() or others:
+        what = f"holds {others[0]!r}, which no package has" if others else "is no plain folder"
+        raise Conflict("deploy_taken", f"{target} {what}.", "Move it away; packaging writes that folder anew.")

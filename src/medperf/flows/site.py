@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from medperf.domain.errors import Interrupted, Unauthenticated
-from medperf.domain.events import Emit, ignore
+from medperf.domain.events import Emit, Event, ignore
 from medperf.flows.interaction import Interaction, Scripted
 
 if TYPE_CHECKING:
@@ -157,6 +157,15 @@ class Site:
         """
         if self.cancel.is_set():
             raise Interrupted
+
+    def emit_or_stop(self, event: Event) -> None:
+        """`emit` for long work of our own (reading data, packing, unpacking), which stops here on Ctrl-C.
+
+        Raises:
+            Interrupted: the person pressed Ctrl-C.
+        """
+        self.check_cancelled()
+        self.emit(event)
 
     def close(self) -> None:
         """Close what was opened."""

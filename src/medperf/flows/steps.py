@@ -20,9 +20,8 @@ from medperf.domain.steps import StepInputs
 from medperf.flows.cubes import ReadyCube
 from medperf.flows.site import Site
 from medperf.runtime.engines.base import PreparedForm, TaskOutcome, TaskRun
+from medperf.runtime.logs import last_lines
 from medperf.wire.models import TestedStep
-
-LAST_LINES = 20
 
 
 @dataclass(frozen=True)
@@ -232,13 +231,3 @@ def output_identities(outputs: Path) -> dict[str, str]:
     from medperf.runtime.hashing import data_identity
 
     return {path.name: str(data_identity({"output": path}).root) for path in sorted(outputs.iterdir())}
-
-
-def last_lines(log: Path) -> list[str]:
-    """The end of a container's own output, without control characters."""
-    with log.open("rb") as stream:
-        stream.seek(0, 2)
-        stream.seek(max(0, stream.tell() - 16_384))
-        text = stream.read().decode("utf-8", "replace")
-    clean = "".join(letter if letter.isprintable() or letter in "\n\t" else " " for letter in text)
-    return [line.rstrip() for line in clean.splitlines() if line.strip()][-LAST_LINES:]

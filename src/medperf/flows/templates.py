@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from string import Template
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 from medperf.domain.errors import Conflict, InvalidInput
 from medperf.domain.manifests import KIND_TASKS
 from medperf.domain.states import Kind
+from medperf.flows.paths import local_path
 
 TemplateName = Literal["data_preparator", "model", "evaluator"]
 TEMPLATES: dict[str, Kind] = {"data_preparator": Kind.PREPARATOR, "model": Kind.MODEL, "evaluator": Kind.EVALUATOR}
@@ -105,12 +107,21 @@ def create_mlcube(template: str, *, name: str, output: Path) -> Path:
         raise InvalidInput("unknown_template", f"{template!r} is no template.", f"Use one of {', '.join(TEMPLATES)}.")
     if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
         raise InvalidInput("bad_name", f"{name!r} is not a plain name.", "Use letters, digits, dashes and underscores.")
+    output = local_path(output)
     folder = output / name
     if folder.exists():
         raise Conflict(
             "folder_exists", f"The folder {str(folder)!r} exists already.", "Choose another --name or --output."
         )
-    kind = TEMPLATES[template]
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output, prefix=".medperf-") as temporary:
+        fresh = Path(temporary) / name
+        _write(fresh, TEMPLATES[template], name)
+        fresh.rename(folder)
+    return folder
+
+
+def _write(folder: Path, kind: Kind, name: str) -> None:
     description = f"A {kind.value} for a MedPerf benchmark"
     workspace = folder / "mlcube" / "workspace"
     workspace.mkdir(parents=True)
@@ -123,7 +134,6 @@ def create_mlcube(template: str, *, name: str, output: Path) -> Path:
     )
     (folder / "project" / "Dockerfile").write_text(_DOCKERFILE)
     (folder / "project" / "mlcube.py").write_text(_program(kind, description))
-    return folder
 
 
 def _parameters(task: str, kind: Kind) -> tuple[list[str], list[str]]:

@@ -15,6 +15,7 @@ from medperf.domain.events import Emit, Note, ignore
 from medperf.flows.accounts import add_user, login
 from medperf.flows.benchmarks import decide_benchmark, submit_benchmark_from_folder
 from medperf.flows.interaction import Scripted
+from medperf.flows.paths import local_path
 from medperf.flows.site import Site, SiteOptions
 
 Role = Literal["benchmark", "model", "data"]
@@ -71,13 +72,20 @@ def setup_tutorial(role: Role = "benchmark", *, folder: Path, force: bool = Fals
     """Copy what a role needs into ``folder``, whole or not at all.
 
     Raises:
-        Conflict: the folder exists and ``force`` was not given.
+        Conflict: the folder exists and ``force`` was not given, or it is not what this function made.
     """
+    folder = local_path(folder)
     if folder.exists() and not force:
         raise Conflict(
             "folder_exists",
             f"The folder {str(folder)!r} exists already.",
             f"Remove it (rm -r {folder}), or give --force to write it anew.",
+        )
+    if folder.exists() and not _is_tutorial(folder):
+        raise Conflict(
+            "not_a_tutorial",
+            f"{str(folder)!r} is no folder of a tutorial, so it is not removed.",
+            "Choose another one with --folder.",
         )
     source = examples_folder()
     names = {"benchmark": (*CUBES, DATA), "model": ("xrv_densenet",), "data": (DATA,)}[role]
@@ -97,6 +105,17 @@ def setup_tutorial(role: Role = "benchmark", *, folder: Path, force: bool = Fals
         "data": "medperf benchmark ls",
     }[role]
     return TutorialFolder(path=folder, entries=tuple(sorted(names)), next=following.format(folder))
+
+
+def _is_tutorial(folder: Path) -> bool:
+    """Whether ``force`` may remove it: a folder of its own, with a tutorial's entries, that nobody stands in."""
+    inside = Path.cwd().is_relative_to(folder.resolve())
+    return (
+        folder.is_dir()
+        and not folder.is_symlink()
+        and not inside
+        and any((folder / name).is_dir() for name in (*CUBES, DATA))
+    )
 
 
 def seed_server(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 from medperf.domain.digests import Digest
-from medperf.domain.errors import MedPerfError
+from medperf.domain.errors import Conflict, MedPerfError, ServerUnavailable
 from medperf.domain.events import Note
 from medperf.flows.site import Site
 from medperf.wire.models import AssetView, Body
@@ -46,6 +46,8 @@ class Uploads:
                 self._site.emit(
                     Note(f"The uploaded asset {asset.id} could not be removed: {problem.what}", level="warning")
                 )
+                if isinstance(problem, ServerUnavailable):
+                    return  # the others would fail as slowly
 
 
 def create_once(site: Site, kind: str, body: Sent, create: Callable[..., Created]) -> Created:
@@ -67,3 +69,37 @@ def create_once(site: Site, kind: str, body: Sent, create: Callable[..., Created
         raise
     pending.forget(key)
     return created
+
+
+def forget_unanswered(site: Site, kind: str, name: str) -> bool:
+    """Whether an earlier try to create ``name`` was sent without hearing the answer.
+
+    The server's list tells by now whether it arrived, so it is pending no longer. It is not sent again: what is to be created may
+    have changed since.
+    """
+    import json
+
+    found = False
+    for entry in site.workspace.pending.ls(site.credential().instance_id):
+        if entry.kind == kind and json.loads(entry.body).get("name") == name:
+            site.workspace.pending.forget(entry.key)
+            found = True
+    return found
+
+
+def name_taken(site: Site, kind: Literal["mlcube", "benchmark"], name: str, taken_id: int | None) -> Conflict | None:
+    """The error for a name that the account has used, in the words that fit how it came to be; None if ``taken_id`` is."""
+    unanswered = forget_unanswered(site, kind, name)
+    if taken_id is None:
+        return None
+    noun = {"mlcube": "an MLCube", "benchmark": "a benchmark"}[kind]
+    look = f"look at it: medperf {kind} view {taken_id}"
+    if unanswered:
+        return Conflict(
+            "name_taken",
+            f"Your earlier try reached the server: {name!r} is {kind} {taken_id}, although its answer was lost.",
+            f"Nothing is left to do if its files are still the ones you mean; {look}",
+        )
+    return Conflict(
+        "name_taken", f"You already have {noun} named {name!r} (id {taken_id}).", f"Choose another name, or {look}"
+    )

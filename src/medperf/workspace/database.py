@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from medperf.domain.errors import MedPerfError
-from medperf.workspace.files import disk_full, explained, make_private
+from medperf.workspace.files import disk_full, explained, free_bytes, make_private
 from medperf.workspace.mounts import refuse_network
 
 BUSY_SECONDS = 30.0
+_SQLITE_BYTES = 128 * 1024
 
 #: Each entry brings the schema from its index to the next version, in one transaction.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -138,7 +139,9 @@ class Database:
             yield
         except sqlite3.DatabaseError as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code == sqlite3.SQLITE_FULL:
+            # With no room for its shared memory SQLite says only that something failed.
+            full = code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and free_bytes(self._folder) < _SQLITE_BYTES
+            if code == sqlite3.SQLITE_FULL or full:
                 raise disk_full(self._folder) from error
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise MedPerfError(

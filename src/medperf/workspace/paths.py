@@ -6,13 +6,25 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from medperf.domain.addresses import host_port
+from medperf.domain.errors import InvalidInput
 
 
 def home(environ: Mapping[str, str]) -> Path:
-    """``MEDPERF_HOME``, or ``~/.medperf``; absolute, not necessarily there yet."""
+    """``MEDPERF_HOME``, or ``~/.medperf``; absolute, not necessarily there yet.
+
+    Raises:
+        InvalidInput: it begins with the ``~name`` of an account that does not exist.
+    """
     moved = environ.get("MEDPERF_HOME")
     if moved:
-        return Path(moved).expanduser().absolute()
+        try:
+            return Path(moved).expanduser().absolute()
+        except RuntimeError as error:
+            raise InvalidInput(
+                "bad_home",
+                f"MEDPERF_HOME is {moved[:200]!r}: there is no such account.",
+                "Set it to the path of a folder.",
+            ) from error
     user = environ.get("HOME")
     return (Path(user) if user else Path.home()).absolute() / ".medperf"
 

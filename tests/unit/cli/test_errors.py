@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -12,7 +13,15 @@ from typing import Any
 import pytest
 
 from medperf.cli.signals import Signals
-from medperf.domain.errors import Conflict, InternalError, Interrupted, MedPerfError, TaskFailed, UsageError
+from medperf.domain.errors import (
+    Conflict,
+    InternalError,
+    Interrupted,
+    MedPerfError,
+    TaskFailed,
+    Unauthenticated,
+    UsageError,
+)
 from medperf.wire.models import UserCreate, UserView
 
 FAILED = TaskFailed(
@@ -235,3 +244,62 @@ sys.exit(main(["mlcube", "ls"]))
 
 def test_medperf_error_is_an_exception_with_two_sentences() -> None:
     assert str(MedPerfError("a", "What.", "Fix.")) == "What. Fix."
+
+
+PATHS = [
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EROFS,
+    errno.EIO,
+]
+
+
+@pytest.mark.parametrize("number", PATHS, ids=errno.errorcode.get)
+def test_a_path_that_does_not_work_is_the_persons_to_mend(shell: Any, number: int) -> None:
+    shell.flow("mlcubes.list_mlcubes", OSError(number, os.strerror(number), "/data/x"))
+    answer = shell.run("mlcube", "ls", "--format", "json")
+    assert answer.code == 1
+    assert "/data/x" in answer.error()["what"]
+    assert answer.error()["fix"]
+
+
+def test_a_fault_of_a_path_that_names_none_is_ours(shell: Any) -> None:
+    shell.flow("mlcubes.list_mlcubes", OSError(errno.ENOENT, "No such file or directory"))
+    assert shell.run("mlcube", "ls").code == 70
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("mlcube", "ls", "--kind", "x", "--format", "json"),
+        ("mlcube", "ls", "--nonsense", "--format=json"),
+        ("mlcube", "nonsense", "--format", "json"),
+        ("nonsense", "--format", "json"),
+        ("--nonsense", "--format", "json"),
+        ("--format", "xml", "mlcube", "ls", "--format", "json"),
+        ("--format", "text", "mlcube", "ls", "--kind", "x", "--format", "json"),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_line_is_answered_in_the_format_it_asks_for(shell: Any, words: tuple[str, ...]) -> None:
+    answer = shell.run(*words)
+    assert answer.code == 2
+    assert answer.error()["fix"]
+    assert "Value error" not in answer.error()["what"]
+
+
+def test_programs_get_the_error_and_no_question(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medperf.flows.accounts.login", lambda site, **_: site.ask.text("username: "))
+    answer = shell.run("login", "--format", "json")
+    assert answer.error()["code"] == "no_answer"
+    assert "username: \n" in shell.run("login").err
+
+
+def test_a_login_is_asked_for_where_the_command_was_about(shell: Any) -> None:
+    shell.flow("mlcubes.list_mlcubes", Unauthenticated("not_logged_in", "No.", "Log in with: medperf login"))
+    assert shell.run("mlcube", "ls", "--profile", "lab").err.endswith("medperf login --profile lab\n")
+    assert shell.run("mlcube", "ls").err.endswith("medperf login\n")

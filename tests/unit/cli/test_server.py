@@ -32,10 +32,10 @@ def test_init_and_reset(shell: Any, tmp_path: Path) -> None:
 
 
 def test_a_real_server_asks_for_a_password_twice(shell: Any) -> None:
-    assert shell.run("server", "init", "--data", "srv", stdin="one pass\nanother\n").code == 1
-    answer = shell.run("server", "init", "--data", "srv", "--username", "root", stdin="one pass\none pass\n")
+    assert shell.run("server", "init", "--data", "srv", stdin="one long pass phrase\nanother\n").code == 1
+    answer = shell.run("server", "init", "--data", "srv", "--username", "root", stdin="one long pass phrase\none long pass phrase\n")
     assert answer.code == 0, answer.err
-    assert "one pass" not in answer.out + answer.err
+    assert "one long pass" not in answer.out + answer.err
     assert shell.run("server", "reset", "--data", "srv", "--yes").code == 1  # not for development
     assert shell.run("server", "reset", "--data", "srv", "--yes", "--force").code == 0
 

@@ -101,3 +101,27 @@ def test_completion_knows_the_tree_but_only_when_a_shell_asks(word: str) -> None
     )
     assert process.returncode == 0
     assert "package" in process.stdout
+
+
+def test_listing_imports_nothing_of_submitting(tmp_path: Path) -> None:
+    process = run("mlcube", "ls", HOME=str(tmp_path), MEDPERF_HOME=str(tmp_path / "home"))
+    assert process.returncode == 1, "nobody is logged in"
+    names = imported(process)
+    assert "medperf.flows.mlcubes" in names
+    others = {f"medperf.flows.{name}" for name in ("benchmarks", "compatibility", "cubes", "packaging", "steps")}
+    assert names.isdisjoint({*others, "medperf.domain.manifests", "yaml", "rich", "sqlite3"})
+    listed = imported(run("benchmark", "ls", HOME=str(tmp_path), MEDPERF_HOME=str(tmp_path / "home")))
+    assert "medperf.flows.benchmarks" in listed
+    assert listed.isdisjoint({*others - {"medperf.flows.benchmarks"}, "medperf.domain.manifests", "yaml"})
+
+
+@pytest.mark.parametrize("words", [("--version",), ("status",), ("profile", "ls")])
+def test_a_current_folder_that_was_removed_is_no_fault(tmp_path: Path, words: tuple[str, ...]) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = "import os, sys; os.rmdir(os.getcwd())\nfrom medperf.cli.main import main\nsys.exit(main(sys.argv[1:]))"
+    environ = {**os.environ, "HOME": str(tmp_path), "MEDPERF_HOME": str(tmp_path / "home")}
+    process = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=gone, env=environ, capture_output=True, text=True, check=False
+    )
+    assert (process.returncode, process.stderr) == (0, "")
