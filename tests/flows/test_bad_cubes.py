@@ -13,7 +13,7 @@ from .conftest import Command, left_behind
 FAULTS = {
     "exits 1": ("print('the weights are corrupt'); raise SystemExit(1)", "task_exit", "exited with 1"),
     "raises": ("raise ValueError('bad image')", "task_exit", "exited with 1"),
-    "writes nothing": ("pass", "task_missing_output", "without writing an output"),
+    "writes nothing": ("pass", "task_missing_output", "wrote nothing to its output"),
     "plants a link": (
         "import os\noutput_path.mkdir(parents=True, exist_ok=True)\nos.symlink('/etc/passwd', output_path / 'x')",
         "task_bad_output",

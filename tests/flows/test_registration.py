@@ -54,14 +54,36 @@ def test_from_folder_in_one_go_and_again(online: Command, workflow: Workflow) ->
 def test_a_failure_on_the_way_can_be_repeated(online: Command, workflow: Workflow) -> None:
     good = workflow.program("metrics").read_text()
     workflow.replace_task("metrics", "evaluate", "raise SystemExit(3)")
-    answer = online("benchmark", "submit", "--from", workflow.folder, "--name", "quick", "--format", "json")
+    submit_folder = ["benchmark", "submit", "--from", str(workflow.folder), "--name", "quick", "--format", "json"]
+    answer = online(*submit_folder)
     assert answer.error["code"] == "task_exit"
-    assert online("benchmark", "ls", "--format", "json").json["items"] == []
+    for noun in ("benchmark", "mlcube", "asset"):
+        assert online(noun, "ls", "--format", "json").json["items"] == [], "tested before anything is sent"
     workflow.program("metrics").write_text(good)
-    answer = online("benchmark", "submit", "--from", workflow.folder, "--name", "quick", "--format", "json")
-    assert answer.error["code"] == "name_taken", "the evaluator's files changed, so its name is taken by the first one"
-    answer = online("benchmark", "submit", "--from", workflow.folder, "--name", "quick-2", "--format", "json")
-    assert answer.code == 0, answer.err
+    assert online(*submit_folder).code == 0
+
+
+CONTRACT = """\
+primary: mean_score
+has_cases: true
+rules:
+  - {key: mean_score, type: number, minimum: 0, maximum: 1, decimals: 4, direction: higher}
+"""
+
+
+def test_a_metrics_contract_of_ones_own(online: Command, workflow: Workflow) -> None:
+    contract = workflow.folder / "metrics_contract.yaml"
+    contract.write_text(CONTRACT.replace("maximum: 1", "maximum: 0.25"))
+    submit_folder = ["benchmark", "submit", "--from", str(workflow.folder), "--name", "quick", "--format", "json"]
+    refused = online(*submit_folder)
+    assert refused.error["code"] == "metrics_contract"
+    assert online("mlcube", "ls", "--format", "json").json["items"] == []
+    contract.write_text("rules: [3]")
+    assert online(*submit_folder).error["code"] == "bad_contract"
+    contract.write_text(CONTRACT)
+    assert online(*submit_folder).code == 0
+    frozen = online("benchmark", "view", "1", "--format", "json").json["metrics_contract"]
+    assert (frozen["primary"], frozen["rules"][0]["decimals"]) == ("mean_score", 4)
 
 
 def test_owner_cannot_approve_their_own(registered: Command, workflow: Workflow) -> None:

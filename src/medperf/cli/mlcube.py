@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +19,6 @@ _OPTIONS = {
     "parameters": "--parameters-file",
     "additional": "--additional-file",
     "image": "--image-file",
-    "project": "--project-file",
 }
 
 
@@ -74,9 +72,6 @@ def submit(
     project_hash: Annotated[
         str | None, typer.Option("--project-hash", metavar="SHA256", help="Its digest, to be checked.")
     ] = None,
-    development: Annotated[
-        bool, typer.Option("--development", help="Register it in DEVELOPMENT: only you see it, and it can change.")
-    ] = False,
 ) -> None:
     """Register an MLCube from its files."""
     from medperf.flows.mlcubes import MLCubeSubmission, submit_mlcube
@@ -94,7 +89,6 @@ def submit(
         additional_hash=additional_hash,
         image_hash=image_hash,
         project_hash=project_hash,
-        development=development,
     )
     with session.site() as site:
         made = submit_mlcube(site, submission)
@@ -120,7 +114,7 @@ def ls(
     with session.site() as site:
         found = list_mlcubes(site, mine=mine, kind=kind, state=state, name=name, limit=limit)
     if session.out.as_json:
-        session.out.json({"items": found})
+        session.out.items(found, without=("manifest_text",))
         return
     session.out.table(
         [
@@ -180,14 +174,19 @@ def package(
         return
     session.out.table(
         [Column("file"), Column("path"), Column("bytes", right=True), Column("digest", short=True)],
-        [(name, file.path, file.size, file.digest) for name, file in made.files.items()],
+        [(name, session.shown(file.path), file.size, file.digest) for name, file in made.files.items()],
         empty="Nothing was packaged.",
     )
     if made.output is not None:
-        session.out.wrote(made.output)
+        session.out.wrote(session.shown(made.output))
     if made.unknown:
         session.out.line(f"Read over in the manifest, for they are unknown: {', '.join(made.unknown)}")
-    words = [word for name, file in made.files.items() for word in (_OPTIONS[name], str(file.path))]
+    words = [
+        word
+        for name, file in made.files.items()
+        if name != "project"  # found beside the manifest
+        for word in (_OPTIONS[name], str(session.shown(file.path)))
+    ]
     session.out.line(f"Next: {session.next('mlcube', 'submit', '--name', made.name, *words)}")
 
 
@@ -212,5 +211,7 @@ def create(
     if session.out.as_json:
         session.out.json({"folder": folder})
         return
-    session.out.line(f"Created {template} in {folder}.")
-    session.out.line(f"Next: {shlex.join(['medperf', 'mlcube', 'package', str(folder / 'mlcube')])}")
+    session.out.line(f"Created {template} in {session.shown(folder)}.")
+    session.out.line(f"Edit: {session.shown(folder / 'project' / 'mlcube.py')}")
+    session.out.line("Next: medperf test run --help")
+    session.out.line(f"Then: {session.command('mlcube', 'package', str(session.shown(folder / 'mlcube')))}")

@@ -106,6 +106,10 @@ def parse_manifest(data: bytes, *, label: str = "mlcube.yaml") -> Manifest:
 _MLCUBE_KEYS = {"name", "description", "authors", "platform", "docker", "singularity", "python", "tasks"}
 
 
+_PYTHON_KEYS = {"project", "entrypoint", "requirements", "requires_python"}
+_TASK_KEYS = {"parameters", "entrypoint"}
+
+
 def _parse_mlcube(document: dict[str, Any], label: str) -> Manifest:
     tasks_raw = _mapping(document, "tasks", label, required=True)
     tasks = {name: _mlcube_task(name, body, label) for name, body in tasks_raw.items()}
@@ -131,8 +135,17 @@ def _parse_mlcube(document: dict[str, Any], label: str) -> Manifest:
         else None,
         python=_python(python, label) if document.get("python") is not None else None,
         accelerators=accelerators,
-        unknown=tuple(sorted(set(document) - _MLCUBE_KEYS)),
+        unknown=_unknown(document),
     )
+
+
+def _unknown(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """What nobody reads, so that a misspelt key does not go unnoticed. The sections docker and singularity have keys of their runners."""
+    found = set(document) - _MLCUBE_KEYS
+    found |= {f"python.{key}" for key in set(_mapping(document, "python", "")) - _PYTHON_KEYS}
+    for name, body in _mapping(document, "tasks", "").items():
+        found |= {f"tasks.{name}.{key}" for key in set(body or {}) - _TASK_KEYS}
+    return tuple(sorted(found))
 
 
 def _mlcube_task(name: str, body: Any, label: str) -> Task:

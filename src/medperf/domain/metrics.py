@@ -17,6 +17,28 @@ CASES = "cases"
 _CASE_KEYS = ("evaluated", "failed", "total")
 _KEY = re.compile(r"[^\x00-\x1f\x7f.]{1,64}")
 
+#: Words in a metric's name that say "the less, the better".
+_LOWER_IS_BETTER = frozenset(
+    {
+        "loss",
+        "error",
+        "err",
+        "mae",
+        "mse",
+        "rmse",
+        "brier",
+        "ece",
+        "distance",
+        "dist",
+        "hausdorff",
+        "hd",
+        "hd95",
+        "assd",
+        "fpr",
+        "fnr",
+    }
+)
+
 MetricType = Literal["number", "integer", "enum"]
 Direction = Literal["higher", "lower", "none"]
 
@@ -130,36 +152,47 @@ def flatten_metrics(document: Any) -> dict[str, Any]:
 
 
 def derive_contract(document: Any) -> MetricsContract:
-    """The default contract: the keys and types of a compatibility test's metrics.
+    """The contract that a compatibility test's metrics suggest; whoever knows better writes one (``--metrics-contract``).
 
-    Numbers between 0 and 1 with a point are taken as rates in [0, 1], higher is better; whole numbers as counts from 0; the first
-    rate is the primary metric. Undefined values are rates too.
+    A number from 0 to 1 written with a point is a rate in [0, 1]. A whole number above 1 is a count from 0; 0 and 1 could be either,
+    so they only get the lower bound 0. An undefined value says nothing of its range. A name that speaks of loss, error or distance is
+    better lower, another rate better higher, and nothing else ranks. The first defined metric that ranks is the primary one.
 
     Raises:
         InvalidInput: as `flatten_metrics`, or text values (which a contract must declare).
     """
     flat = flatten_metrics(document)
     has_cases = _check_cases(flat)
-    rules = []
-    for key, value in flat.items():
-        if has_cases and key.startswith(CASES + "."):
-            continue
+    own = {key: value for key, value in flat.items() if not (has_cases and key.startswith(CASES + "."))}
+    for key, value in own.items():
         if isinstance(value, bool | str):
             raise InvalidInput(
-                "bad_metrics", f"The metric {key!r} is {value!r}; only numbers can be reported.", "Report numbers."
+                "bad_metrics",
+                f"The metric {key!r} is {str(value)[:40]!r}; without a contract that declares words, only numbers can be reported.",
+                "Let the evaluator write numbers, or declare the words in a file and give it with --metrics-contract.",
             )
-        if isinstance(value, int):
-            rules.append(MetricRule(key=key, type="integer", minimum=0 if value >= 0 else None, decimals=0))
-        elif value is None or 0.0 <= value <= 1.0:
-            rules.append(MetricRule(key=key, minimum=0.0, maximum=1.0, direction="higher"))
-        else:
-            rules.append(MetricRule(key=key))
+    rules = tuple(_derived_rule(key, value) for key, value in own.items())
     if not rules:
         raise InvalidInput(
             "bad_metrics", "The evaluator reports no metric besides 'cases'.", "Report at least one number."
         )
-    primary = next((rule.key for rule in rules if rule.direction != "none"), rules[0].key)
-    return MetricsContract(rules=tuple(rules), primary=primary, has_cases=has_cases)
+    ranked = [rule.key for rule in rules if rule.direction != "none" and own[rule.key] is not None]
+    return MetricsContract(rules=rules, primary=ranked[0] if ranked else None, has_cases=has_cases)
+
+
+def _derived_rule(key: str, value: float | None) -> MetricRule:
+    lower = any(word in _LOWER_IS_BETTER for word in re.split(r"[^a-z0-9]+", key.lower()))
+    if value is None:
+        return MetricRule(key=key, direction="lower" if lower else "none")
+    if isinstance(value, int):
+        if abs(value) <= 1:
+            return MetricRule(key=key, minimum=0 if value >= 0 else None, direction="lower" if lower else "none")
+        return MetricRule(key=key, type="integer", minimum=0 if value >= 0 else None, decimals=0)
+    if lower:
+        return MetricRule(key=key, minimum=0.0 if value >= 0 else None, direction="lower")
+    if 0.0 <= value <= 1.0:
+        return MetricRule(key=key, minimum=0.0, maximum=1.0, direction="higher")
+    return MetricRule(key=key)
 
 
 def check_metrics(contract: MetricsContract, document: Any) -> dict[str, Any]:
@@ -281,15 +314,14 @@ def _check_value(rule: MetricRule, value: Any) -> None:
         raise _broken(f"{rule.key!r} is {value}, outside {rule.minimum} to {rule.maximum}")
     exponent = Decimal(repr(value)).normalize().as_tuple().exponent
     if isinstance(exponent, int) and -exponent > rule.decimals:
-        raise _broken(f"{rule.key!r} has {-exponent} digits after the point; at most {rule.decimals} are allowed")
+        raise _broken(
+            f"{rule.key!r} has {-exponent} digits after the point; at most {rule.decimals} are allowed",
+            f"Let the evaluator write round(value, {rule.decimals}).",
+        )
 
 
-def _broken(what: str) -> InvalidInput:
-    return InvalidInput(
-        "metrics_contract",
-        f"The metrics break the contract: {what}.",
-        "Mend the evaluator, or the contract before it is frozen.",
-    )
+def _broken(what: str, fix: str = "Mend the evaluator, or the contract before it is frozen.") -> InvalidInput:
+    return InvalidInput("metrics_contract", f"The evaluator's metrics break the contract: {what}.", fix)
 
 
 def _bad_contract(what: str) -> InvalidInput:

@@ -15,6 +15,11 @@ class Kind(StrEnum):
     MODEL = "model"
     EVALUATOR = "evaluator"
 
+    @property
+    def with_article(self) -> str:
+        """For sentences: ``a model``, ``an evaluator``."""
+        return f"an {self.value}" if self.value[0] in "aeiou" else f"a {self.value}"
+
 
 class State(StrEnum):
     """DEVELOPMENT -> OPERATION, never back."""

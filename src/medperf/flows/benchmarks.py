@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from medperf.domain.digests import Digest
 from medperf.domain.errors import Conflict, InvalidInput
+from medperf.domain.metrics import MetricsContract, contract_from_document
 from medperf.domain.states import Approval, Kind, State
 from medperf.flows.files import host, obtain
 from medperf.flows.paths import local_path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # the flows import them: listing costs none of it
     from medperf.flows.packaging import Package
 
 BENCHMARK_FILE = "benchmark.yaml"
+CONTRACT_FILE = "metrics_contract.yaml"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class BenchmarkSubmission:
     evaluator: int
     demo_hash: str | None = None
     docs_url: str = ""
+    metrics_contract: str | None = None  # a YAML file; None: derived from the test's metrics
     no_cache: bool = False
 
 
@@ -62,6 +65,7 @@ def submit_benchmark(site: Site, submission: BenchmarkSubmission) -> BenchmarkSu
     BenchmarkCreate.check(name=submission.name, description=submission.description, docs_url=submission.docs_url)
     if submission.demo_hash:
         Digest(submission.demo_hash)
+    contract = read_contract(submission.metrics_contract) if submission.metrics_contract else None
     refuse_taken_name(site, submission.name)
     wanted = (
         (submission.preparator, Kind.PREPARATOR),
@@ -75,7 +79,7 @@ def submit_benchmark(site: Site, submission: BenchmarkSubmission) -> BenchmarkSu
         registered_cube(site, view, kind) for view, (_, kind) in zip(views, wanted, strict=True)
     )
     test = test_workflow(
-        site, TestCubes(preparator, model, evaluator), data, contract=None, no_cache=submission.no_cache
+        site, TestCubes(preparator, model, evaluator), data, contract=contract, no_cache=submission.no_cache
     )
     with Uploads(site) as uploads:
         ref, asset = host(site, demo, name=f"{submission.name}-demo.tar.gz")
@@ -103,11 +107,14 @@ def submit_benchmark_from_folder(
     name: str | None = None,
     description: str | None = None,
     docs_url: str | None = None,
+    metrics_contract: str | None = None,
     no_cache: bool = False,
 ) -> BenchmarkSubmitted:
-    """Package, register and submit a whole folder: three MLCubes, demo data with ``paths.yaml``, optionally ``benchmark.yaml``.
+    """Test, package, register and submit a whole folder: three MLCubes, demo data with ``paths.yaml``, optionally
+    ``benchmark.yaml`` and ``metrics_contract.yaml``.
 
-    An MLCube that you registered before from the same files is used again, so the command can be repeated after a failure.
+    The test runs on the files as they lie there, before anything is sent: what fails can be mended and the command given again.
+    An MLCube that was registered before from the same files is used again.
 
     Raises:
         InvalidInput: the folder lacks one of the three kinds, holds two of one, or has no demo data.
@@ -115,7 +122,9 @@ def submit_benchmark_from_folder(
     """
     import tempfile
 
-    from medperf.flows.data import read_paths
+    from medperf.flows.compatibility import TestCubes, test_workflow
+    from medperf.flows.cubes import resolve_cube
+    from medperf.flows.data import local_data, read_paths
 
     folder = local_path(folder)
     settings = _folder_settings(folder)
@@ -124,9 +133,23 @@ def submit_benchmark_from_folder(
     docs_url = docs_url if docs_url is not None else settings.get("docs_url", "")
     BenchmarkCreate.check(name=name, description=description, docs_url=docs_url)
     refuse_taken_name(site, name)
+    if metrics_contract is None and (folder / CONTRACT_FILE).is_file():
+        metrics_contract = str(folder / CONTRACT_FILE)
+    contract = read_contract(metrics_contract) if metrics_contract else None
     packages = _packages(folder)
-    read_paths(folder)
+    data_path, labels_path = read_paths(folder)
     reused = {kind: _registered(site, package, name=_cube_name(name, package)) for kind, package in packages.items()}
+    local = {
+        kind: resolve_cube(site, str(package.folder.parent), kind, option="--from")
+        for kind, package in packages.items()
+    }
+    test_workflow(
+        site,
+        TestCubes(local[Kind.PREPARATOR], local[Kind.MODEL], local[Kind.EVALUATOR]),
+        local_data(data_path, labels_path),
+        contract=contract,
+        no_cache=no_cache,
+    )
     with tempfile.TemporaryDirectory(prefix="medperf-") as temporary:
         demo = _pack_demo(site, folder, Path(temporary) / "demo.tar.gz")
         cubes = {
@@ -141,7 +164,7 @@ def submit_benchmark_from_folder(
             preparator=cubes[Kind.PREPARATOR].id,
             reference_model=cubes[Kind.MODEL].id,
             evaluator=cubes[Kind.EVALUATOR].id,
-            no_cache=no_cache,
+            metrics_contract=metrics_contract,
         )
         submitted = submit_benchmark(site, submission)
     return replace(submitted, mlcubes=tuple(cubes.values()))
@@ -183,6 +206,28 @@ def refuse_taken_name(site: Site, name: str) -> None:
     problem = name_taken(site, "benchmark", name, taken.id if taken else None)
     if problem is not None:
         raise problem
+
+
+def read_contract(source: str) -> MetricsContract:
+    """A metrics contract that a person wrote.
+
+    Raises:
+        InvalidInput: no such file, no YAML, or no contract.
+    """
+    from medperf.domain import limits
+    from medperf.domain.documents import load_yaml
+
+    file = local_path(source)
+    if not file.is_file():
+        raise InvalidInput(
+            "file_missing", f"--metrics-contract {source!r} is no file.", "Give a YAML file with 'rules:'."
+        )
+    document = load_yaml(file.read_bytes(), label=file.name, max_bytes=limits.METRICS_BYTES)
+    if not isinstance(document, dict):
+        raise InvalidInput(
+            "bad_contract", f"{file.name} is no mapping.", "Start it with 'rules:' and one entry per metric."
+        )
+    return contract_from_document(document)
 
 
 def _usable(site: Site, mlcube_id: int, kind: Kind) -> MLCubeView:

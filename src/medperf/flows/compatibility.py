@@ -12,6 +12,7 @@ from medperf.domain import limits
 from medperf.domain.digests import Digest
 from medperf.domain.documents import load_yaml
 from medperf.domain.errors import InvalidInput, UsageError
+from medperf.domain.events import Note
 from medperf.domain.metrics import MetricsContract, check_metrics, contract_from_document, derive_contract
 from medperf.domain.states import Kind
 from medperf.flows.cubes import ReadyCube, registered_cube, resolve_cube
@@ -94,11 +95,15 @@ def run_test(site: Site, request: TestRequest) -> TestResult:
     benchmark = site.api.benchmarks.get(request.benchmark) if request.benchmark is not None else None
     cubes = _resolve_cubes(site, request, benchmark)
     data = _resolve_data(site, request, benchmark)
-    contract = (
-        contract_from_document(benchmark.metrics_contract)
-        if benchmark is not None and benchmark.metrics_contract and request.evaluator is None
-        else None
-    )
+    contract = None
+    if benchmark is not None and benchmark.metrics_contract:
+        if request.evaluator is None:
+            contract = contract_from_document(benchmark.metrics_contract)
+        else:
+            told = (
+                f"Another evaluator than benchmark {benchmark.id}'s: its metrics contract does not apply to this test."
+            )
+            site.emit(Note(told, level="warning"))
     return test_workflow(site, cubes, data, contract=contract, no_cache=request.no_cache)
 
 

@@ -35,7 +35,6 @@ class MLCubeSubmission:
     additional_hash: str | None = None
     image_hash: str | None = None
     project_hash: str | None = None
-    development: bool = False
 
 
 def submit_mlcube(site: Site, submission: MLCubeSubmission) -> MLCubeView:
@@ -93,7 +92,6 @@ def submit_mlcube(site: Site, submission: MLCubeSubmission) -> MLCubeView:
                 manifest_text=data.decode(),
                 files=refs,
                 forms=forms,
-                state=State.DEVELOPMENT if submission.development else State.OPERATION,
             )
             view = create_once(site, "mlcube", body, site.api.mlcubes.create)
             uploads.keep()

@@ -84,6 +84,14 @@ def test_unknown_sections_are_reported_not_fatal() -> None:
     assert parse({**MODEL, "k8s": {}, "mystery": 1}).unknown == ("k8s", "mystery")
 
 
+def test_misspelt_keys_are_reported_too() -> None:
+    document = changed("tasks/infer", {**MODEL["tasks"]["infer"], "entry_point": "x"})
+    assert parse({**document, "python": {"requirments": "r.txt"}}).unknown == (
+        "python.requirments",
+        "tasks.infer.entry_point",
+    )
+
+
 def test_separate_labels() -> None:
     outputs = {"output_path": "a/", "output_labels_path": "b/"}
     inputs = {"data_path": "d/", "labels_path": "l/"}

@@ -45,7 +45,30 @@ def test_derived_rules() -> None:
         "higher",
     )
     assert rules["n"].type == "integer"
-    assert rules["loss"].direction == "none"
+    assert (rules["loss"].direction, rules["loss"].maximum) == ("lower", None)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("error_rate", 0.0, ("number", 0.0, None, "lower")),
+        ("mae", 0.25, ("number", 0.0, None, "lower")),
+        ("auroc", 87.5, ("number", None, None, "none")),
+        ("accuracy", 1, ("number", 0, None, "none")),  # a rate or a count: only the bound that both have
+        ("accuracy", 1.0, ("number", 0.0, 1.0, "higher")),
+        ("cells", 12, ("integer", 0, None, "none")),
+        ("mirror", 0.5, ("number", 0.0, 1.0, "higher")),  # "err" inside a word says nothing
+        ("dice", None, ("number", None, None, "none")),
+    ],
+)
+def test_what_a_value_and_its_name_suggest(key: str, value: Any, expected: tuple[Any, ...]) -> None:
+    (rule,) = derive_contract({key: value}).rules
+    assert (rule.type, rule.minimum, rule.maximum, rule.direction) == expected
+
+
+def test_what_is_undefined_or_does_not_rank_is_never_primary() -> None:
+    assert derive_contract({"mae": None, "n": 12, "dice": 0.5}).primary == "dice"
+    assert derive_contract({"n": 12}).primary is None
 
 
 BREAKS: dict[str, dict[str, Any]] = {

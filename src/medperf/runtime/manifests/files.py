@@ -39,7 +39,7 @@ def load_cube(path: Path) -> CubeFiles:
     """
     found = find_manifest(path)
     data = read_plain(found, limits.MANIFEST_BYTES, "manifest")
-    manifest = parse_manifest(data, label=found.name)
+    manifest = parse_manifest(data, label=str(found))
     folder = found.parent.resolve()
     workspace = folder / WORKSPACE
     _inside(workspace, folder)
