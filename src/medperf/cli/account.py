@@ -42,7 +42,8 @@ def login(
     session.out.line(
         f"Logged in to {result.server} as {result.username}{role}, until {result.expires_at:%Y-%m-%d %H:%M} UTC."
     )
-    session.out.line(f"Next: {session.next('status')}")
+    following = ("benchmark", "ls", "--approval", "PENDING") if result.is_admin else ("status",)
+    session.out.line(f"Next: {session.next(*following)}")
 
 
 @example(app, "logout", "medperf logout")

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medperf.cli.base import Session, example, noun, session_of
-from medperf.cli.metrics import show_test
-from medperf.cli.output import Column
-from medperf.domain.errors import UsageError
+from medperf.cli.metrics import show_contract, show_metrics, show_test
+from medperf.cli.output import Column, human_bytes
+from medperf.domain.errors import InvalidInput, UsageError
 from medperf.domain.states import Approval, State
 
 if TYPE_CHECKING:
+    from medperf.domain.metrics import MetricsContract
     from medperf.wire.models import BenchmarkView
 
 app = noun("benchmark", "Submit, look up and decide about benchmarks.", "medperf benchmark ls --mine")
@@ -63,6 +64,14 @@ def submit(
             "--from", metavar="FOLDER", help="Instead of the ids: a folder with three MLCubes and a demo dataset."
         ),
     ] = None,
+    metrics_contract: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics-contract",
+            metavar="FILE",
+            help="YAML with the range, direction and rank of each metric; derived from the test's metrics when missing.",
+        ),
+    ] = None,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Run every step of the test again, even if nothing changed.")
     ] = False,
@@ -84,7 +93,13 @@ def submit(
         )
         with session.site(stops_gently=True) as site:
             made = submit_benchmark_from_folder(
-                site, from_folder, name=name, description=description, docs_url=docs_url, no_cache=no_cache
+                site,
+                from_folder,
+                name=name,
+                description=description,
+                docs_url=docs_url,
+                metrics_contract=metrics_contract,
+                no_cache=no_cache,
             )
     else:
         _refuse(
@@ -100,6 +115,7 @@ def submit(
             evaluator=single["--evaluator-mlcube"],
             demo_hash=demo_hash,
             docs_url=docs_url or "",
+            metrics_contract=metrics_contract,
             no_cache=no_cache,
         )
         with session.site(stops_gently=True) as site:
@@ -108,10 +124,14 @@ def submit(
         session.out.json(made)
         return
     show_test(session.out, made.test)
+    session.out.line()
+    show_contract(session.out, made.test.contract)
+    session.out.line("This metrics contract is frozen with the benchmark: every result of it must keep to it.")
+    session.out.line()
     for cube in made.mlcubes:
         session.out.line(f"MLCube {cube.id} ({cube.name}): {cube.kind.value}")
     session.out.created("benchmark", made.benchmark.id, made.benchmark.name)
-    session.out.line(f"It is {made.benchmark.approval.value}: an admin of the server decides about it.")
+    session.out.line(_waiting(session, made.benchmark))
     session.out.line(f"Next: {session.next('benchmark', 'view', str(made.benchmark.id))}")
 
 
@@ -133,7 +153,7 @@ def ls(
     with session.site() as site:
         found = list_benchmarks(site, mine=mine, approval=approval, state=state, name=name, limit=limit)
     if session.out.as_json:
-        session.out.json({"items": found})
+        session.out.items(found, without=("report", "metrics_contract"))
         return
     session.out.table(
         [
@@ -163,14 +183,18 @@ def ls(
     )
 
 
-@example(app, "view", "medperf benchmark view 1")
+@example(app, "view", "medperf benchmark view 1", "medperf benchmark view 1 --verbose")
 def view(ctx: typer.Context, benchmark: _Id) -> None:
-    """Show a benchmark with its metrics contract and what its compatibility test found."""
+    """Show a benchmark, its metrics contract and what its compatibility test measured; every digest with --verbose."""
     from medperf.flows.benchmarks import view_benchmark
 
     session = session_of(ctx)
     with session.site() as site:
-        session.out.show(view_benchmark(site, benchmark))
+        found = view_benchmark(site, benchmark)
+    if session.out.as_json or session.verbose:
+        session.out.show(found)
+    else:
+        _page(session, found)
 
 
 @example(app, "approve", "medperf benchmark approve 1", "medperf benchmark approve 1 --reason 'Checked by the board'")
@@ -208,8 +232,86 @@ def reject(
 def _decided(session: Session, benchmark: BenchmarkView) -> None:
     if session.out.as_json:
         session.out.json(benchmark)
+        return
+    session.out.line(f"Benchmark {benchmark.id} ({benchmark.name}) is {benchmark.approval.value}.")
+    contract = _contract(benchmark)
+    session.out.facts(
+        ("Reason", benchmark.approval_reason),
+        ("Owner", benchmark.owner.name),
+        ("MLCubes", _cubes(benchmark)),
+        ("Primary metric", None if contract is None else contract.primary or "none"),
+    )
+
+
+def _page(session: Session, benchmark: BenchmarkView) -> None:
+    """What a person wants to know of a benchmark, and what to do with it."""
+    out, number = session.out, str(benchmark.id)
+    report = benchmark.report
+    out.facts(
+        ("benchmark", f"{number} ({benchmark.name})"),
+        ("description", benchmark.description),
+        ("more about it", benchmark.docs_url),
+        ("owner", benchmark.owner.name),
+        ("state", f"{benchmark.state.value}{'' if benchmark.is_valid else ', marked invalid by its owner'}"),
+        ("active", None if benchmark.is_active else "no"),
+        ("approval", benchmark.approval),
+        ("reason", benchmark.approval_reason),
+        ("MLCubes", _cubes(benchmark)),
+        ("demo data", f"{_short(benchmark.demo.digest)} ({human_bytes(benchmark.demo.size)})"),
+        ("submitted", benchmark.created_at),
+        ("decided", benchmark.decided_at),
+        ("tested", f"with {report.engine} on {report.architecture}" if report is not None else None),
+    )
+    if report is not None:
+        from medperf.domain.metrics import flatten_metrics
+
+        out.line()
+        out.line("What its compatibility test measured:")
+        show_metrics(out, flatten_metrics(report.metrics))
+    contract = _contract(benchmark)
+    if contract is not None:
+        out.line()
+        out.line("Its metrics contract:")
+        show_contract(out, contract)
+    out.line()
+    out.line(f"Every digest: {session.next('benchmark', 'view', number, '--verbose')}")
+    if benchmark.approval is Approval.PENDING:
+        out.line(_waiting(session, benchmark))
+    elif benchmark.approval is Approval.APPROVED:
+        out.line(
+            f"Next: {session.next('test', 'run', '--benchmark', number, '--model', 'my_model/mlcube/mlcube.yaml')}"
+        )
     else:
-        session.out.line(f"Benchmark {benchmark.id} ({benchmark.name}) is {benchmark.approval.value}.")
+        out.line("Next: medperf benchmark submit --help (mend what the reason says, and submit it under another name)")
+
+
+def _waiting(session: Session, benchmark: BenchmarkView) -> str:
+    there = ["--server", session.server] if session.server else []  # the admin has a profile of their own
+    approve = session.command("benchmark", "approve", str(benchmark.id), *there)
+    return f"It is {benchmark.approval.value}. An admin of the server approves it with: {approve}"
+
+
+def _cubes(benchmark: BenchmarkView) -> str:
+    return (
+        f"{benchmark.preparator} (preparator), {benchmark.reference_model} (reference model), "
+        f"{benchmark.evaluator} (evaluator)"
+    )
+
+
+def _contract(benchmark: BenchmarkView) -> MetricsContract | None:
+    """None where the server sent none, or one that only a newer version reads; the whole document shows it then."""
+    from medperf.domain.metrics import contract_from_document
+
+    try:
+        return contract_from_document(benchmark.metrics_contract) if benchmark.metrics_contract else None
+    except InvalidInput:
+        return None
+
+
+def _short(digest: str) -> str:
+    from medperf.domain.digests import Digest
+
+    return Digest(digest).short
 
 
 def _refuse(options: list[str], why: str) -> None:

@@ -7,6 +7,7 @@ import errno
 import importlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -96,7 +97,7 @@ def show(session: Session, error: MedPerfError) -> int:
         return error.exit_code
     lines = [f"Error: {clean(error.what)}"]
     if isinstance(error, TaskFailed):
-        lines += _task_lines(error.details)
+        lines += _task_lines(error.what, error.details)
     if error.fix:
         lines.append(f"What to do: {clean(session.pointed(error.fix))}")
     if session.verbose and error.__traceback__ is not None:
@@ -107,30 +108,65 @@ def show(session: Session, error: MedPerfError) -> int:
     return error.exit_code
 
 
-def _task_lines(details: dict[str, Any]) -> list[str]:
-    """The task, how it ended, what the container said last, and where all of it is."""
-    exit_code = details.get("exit_code")
-    how = f", exit code {exit_code}" if exit_code is not None else ""
-    reason = f" ({details['reason']})" if details.get("reason") else ""
-    lines = [f"Task: {clean(str(details.get('task', 'unknown')))}{how}{clean(reason)}"]
-    said = details.get("last_lines") or []
+def _task_lines(what: str, details: dict[str, Any]) -> list[str]:
+    """What ``what`` does not say yet of the task and its exit code, what the task said last, and where all of it is."""
+    lines = []
+    named = set(re.findall(r"\w+", what))
+    facts = {
+        "Task": details.get("task"),
+        "Exit code": details.get("exit_code") if details.get("reason") == "exit" else None,
+    }
+    lines += [
+        f"{name}: {clean(str(value))}" for name, value in facts.items() if value is not None and str(value) not in named
+    ]
+    said = details.get("last_lines")
     said = said.splitlines() if isinstance(said, str) else said
     if said:
-        lines.append("The last lines of the container's own output:")
+        lines.append("The last lines of the task's own output:")
         lines += [f"  | {clean(str(line))}" for line in said]
+    elif said is not None:
+        lines.append("It printed nothing.")
     if details.get("log"):
         lines.append(f"Log: {clean(str(details['log']))}")
     return lines
 
 
+#: Where the ids that a command takes are listed.
+_LISTS = {"benchmark": "medperf benchmark ls", "test": "medperf benchmark ls", "mlcube": "medperf mlcube ls"}
+
+
 def _usage(error: Any) -> UsageError:
     path = error.ctx.command_path if error.ctx is not None else "medperf"
-    what = error.format_message().replace("\n\t", " ").replace(": Value error, ", ": ").rstrip()
     fix = f"See: {path} --help"
+    if isinstance(error, words.BadParameter):
+        told, where = _value_fault(error, path)
+        error.message = told or error.message
+        fix = where + fix
+    what = str(error.format_message()).replace("\n\t", " ").replace(": Value error, ", ": ").rstrip()
     if isinstance(error, words.NoSuchOption) and error.possibilities:
         what = error.message
         fix = f"Did you mean {' or '.join(sorted(error.possibilities))}? {fix}"
     return UsageError("usage", what if what.endswith((".", "?")) else f"{what}.", fix)
+
+
+def _value_fault(error: Any, path: str) -> tuple[str, str]:
+    """What is wrong with a value, empty where the parser's own words do; and where ids are listed, if one was wanted."""
+    faults = getattr(error.__context__, "errors", None)
+    fault = faults()[0] if callable(faults) else {}
+    value, bounds = repr(str(fault.get("input"))[:100]), fault.get("ctx") or {}
+    kind = str(fault.get("type"))
+    if kind.startswith("int_"):
+        identity = getattr(error.param, "metavar", "") or ""
+        noun = "mlcube" if "mlcube" in str(getattr(error.param, "name", "")) else path.split()[1]
+        asked = "ID" in identity.split("|") and noun in _LISTS
+        if asked:
+            return f"{value} is not a whole number; ids are numbers", f"List them with: {_LISTS[noun]} ; "
+        return f"{value} is not a whole number", ""
+    if kind == "greater_than_equal":
+        return f"{value} is too small; the least is {bounds.get('ge')}", ""
+    if kind == "less_than_equal":
+        return f"{value} is too large; the most is {bounds.get('le')}", ""
+    return "", ""
 
 
 def _crash(session: Session, error: Exception) -> int:

@@ -72,6 +72,17 @@ class Output:
         else:
             self._plain_table(columns, cells)
 
+    def items(self, found: Iterable[Any], *, without: Sequence[str] = ()) -> None:
+        """A listing as JSON. ``without``: keys that only the detail of one entry holds; None would say that there is nothing."""
+        plain = [document(entry) for entry in found]
+        self.json({"items": [{key: value for key, value in entry.items() if key not in without} for entry in plain]})
+
+    def facts(self, *pairs: tuple[str, Any]) -> None:
+        """A short page: one ``name: value`` a line; without those that are None or empty."""
+        for name, value in pairs:
+            if value not in (None, ""):
+                self.line(f"{name}: {cell(value)}")
+
     def view(self, value: Any) -> None:
         """An object as YAML."""
         self.write(as_yaml(document(value)))

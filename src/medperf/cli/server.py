@@ -42,7 +42,7 @@ def init(
 ) -> None:
     """Make the database, the folder of assets and the first admin's account; for development also a certificate."""
     session = session_of(ctx)
-    folder = _folder(session, data)
+    folder = _private(session, _folder(session, data))
     if password is None and not development:
         password = session.ask.new_secret(f"password for {username}")
     with _installed():
@@ -86,7 +86,7 @@ def start(
 ) -> None:
     """Run the server until Ctrl-C."""
     session = session_of(ctx)
-    folder = _folder(session, data)
+    folder = _private(session, _folder(session, data))
     with _installed(), contextlib.suppress(KeyboardInterrupt):
         from medperf.server import admin
 
@@ -126,7 +126,9 @@ def reset(
         session.out.json(made)
         return
     session.out.line(f"Reset server in {folder}: a new instance with the admin account {made.admin_username}.")
-    session.out.line(f"Next: {session.command('server', 'start', *_given(data))}")
+    session.out.line("If it is running, it goes on; everybody has to log in again.")
+    following = ("server", "seed", "--demo", "benchmark") if made.development else ("login",)
+    session.out.line(f"Next: {session.command(*following)}")
 
 
 @example(
@@ -201,6 +203,15 @@ def _folder(session: Session, data: Path | None) -> Path:
     if any((here / file).is_file() for file in ("db.sqlite3", "reset_db.sh")):
         return here
     return session.home / "server"
+
+
+def _private(session: Session, folder: Path) -> Path:
+    """``folder``; where it is inside MedPerf's home, that is made first, for its owner alone."""
+    if folder.is_relative_to(session.home):
+        from medperf.client.private import make_folder
+
+        make_folder(session.home)
+    return folder
 
 
 def _given(data: Path | None) -> list[str]:

@@ -147,6 +147,11 @@ class Session:
                 options += [f"--{name}", value]
         return self.command(*words, *options)
 
+    def shown(self, path: Path) -> Path:
+        """``path`` as a person here would write it: relative where it is below the current folder."""
+        here = self.cwd
+        return path.relative_to(here) if path.is_absolute() and path.is_relative_to(here) else path
+
     def pointed(self, fix: str) -> str:
         """``fix`` with its ``medperf login`` about the server that this command was about."""
         return fix.replace("medperf login", self.next("login")) if fix.endswith("medperf login") else fix

@@ -52,14 +52,17 @@ def doctor(ctx: typer.Context) -> None:
     if session.out.as_json:
         session.out.json({"ok": report.ok, "checks": report.checks})
     else:
-        words = {True: "ok", False: "PROBLEM", None: "-"}
+        words: dict[bool | None, str] = {True: "ok", False: "PROBLEM"}
         session.out.table(
             [Column("check"), Column("result"), Column("detail")],
-            [(check.name, words[check.ok], check.detail) for check in report.checks],
+            [
+                (check.name, words.get(check.ok, "warning" if check.fix else "-"), check.detail)
+                for check in report.checks
+            ],
             empty="Nothing was checked.",
         )
         for check in report.checks:
-            if check.ok is False and check.fix:
+            if check.ok is not True and check.fix:
                 session.out.line(f"{check.name}: {check.fix}")
     if not report.ok:
         raise typer.Exit(1)

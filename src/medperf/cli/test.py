@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from medperf.cli.base import example, noun, session_of
-from medperf.cli.metrics import show_metrics, show_test
-from medperf.cli.output import Column
+from medperf.cli.metrics import first_metric, show_metrics, show_test
+from medperf.cli.output import Column, human_seconds
+from medperf.domain.digests import Digest
 
 app = noun("test", "Run the compatibility test of a workflow, on this machine.", "medperf test ls")
 
@@ -115,7 +116,7 @@ def ls(ctx: typer.Context) -> None:
             Column("evaluator", extra=True),
             Column("data", extra=True),
             Column("engine", extra=True),
-            Column("metrics", right=True),
+            Column("metric"),
         ],
         [
             (
@@ -126,7 +127,7 @@ def ls(ctx: typer.Context) -> None:
                 test.evaluator,
                 test.data,
                 test.engine,
-                len(test.metrics),
+                first_metric(test.metrics),
             )
             for test in found
         ],
@@ -134,7 +135,7 @@ def ls(ctx: typer.Context) -> None:
     )
 
 
-@example(app, "view", "medperf test view", "medperf test view 3f2a")
+@example(app, "view", "medperf test view", "medperf test view 3f2a", "medperf test view --verbose")
 def view(
     ctx: typer.Context,
     report: Annotated[
@@ -144,7 +145,7 @@ def view(
         ),
     ] = None,
 ) -> None:
-    """Show a report: what ran, with every digest, and what it measured."""
+    """Show a report: what ran and what it measured; every digest with --verbose."""
     from medperf.flows.compatibility import view_test
 
     session = session_of(ctx)
@@ -153,6 +154,28 @@ def view(
     if session.out.as_json:
         session.out.json(found)
         return
-    session.out.view({"id": found.id, "created_at": found.created_at, "data": found.data, "report": found.report})
-    session.out.line()
-    show_metrics(session.out, found.metrics)
+    out = session.out
+    if session.verbose:
+        out.view({"id": found.id, "created_at": found.created_at, "data": found.data, "report": found.report})
+        out.line()
+        show_metrics(out, found.metrics)
+        return
+    short = Digest(found.id).short
+    steps = [
+        f"{step['task']} ({'already done' if step['cached'] else human_seconds(step['seconds'])})"
+        for step in found.report["steps"]
+    ]
+    out.facts(
+        ("report", short),
+        ("created", datetime.fromisoformat(found.created_at)),
+        ("data preparation", found.preparator),
+        ("model", found.model),
+        ("evaluator", found.evaluator),
+        ("data", found.data),
+        ("engine", found.engine),
+        ("steps", steps),
+    )
+    out.line()
+    show_metrics(out, found.metrics)
+    out.line(f"Every digest: {session.next('test', 'view', short, '--verbose')}")
+    out.line("Next: medperf benchmark submit --help")

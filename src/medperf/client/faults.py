@@ -100,11 +100,8 @@ def unreachable(server: str, error: Exception, *, pinned: Path | None) -> MedPer
     tls = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
     if tls is not None:
         return _tls(server, tls, pinned)
-    fix = (
-        _START
-        if is_loopback(str(split_url(server).hostname))
-        else "Check the address (--server URL, or the profile's) and your network."
-    )
+    local = is_loopback(str(split_url(server).hostname))
+    fix = _START if local else "Check the address (--server URL, or the profile's) and your network."
     if isinstance(error, httpx2.ConnectTimeout):
         return ServerUnavailable(
             "server_unavailable", f"{server} cannot be reached: it does not answer.", fix, details={"retry": False}
@@ -116,7 +113,11 @@ def unreachable(server: str, error: Exception, *, pinned: Path | None) -> MedPer
         )
     if isinstance(error, httpx2.ConnectError | httpx2.ProxyError):
         return ServerUnavailable(
-            "server_unavailable", f"{server} cannot be reached: {_reason(error)}.", fix, details={"retry": True}
+            "server_unavailable",
+            f"{server} cannot be reached: {_reason(error)}.",
+            fix,
+            # On this machine a refusal is final: nobody listens, and no load balancer or firewall answers for them.
+            details={"retry": not (local and _refused(error))},
         )
     if isinstance(error, httpx2.RemoteProtocolError) and "illegal" in str(error).lower():
         return not_medperf(server, "it does not answer in HTTP (is it an https:// address?)")
@@ -143,6 +144,10 @@ def _tls(server: str, error: ssl.SSLError, pinned: Path | None) -> ServerUnavail
         f"No secure connection to {server}: {error.reason or error}.",
         "Check the address and the server's log.",
     )
+
+
+def _refused(error: Exception) -> bool:
+    return any(isinstance(cause, ConnectionRefusedError) for cause in _causes(error))
 
 
 def _reason(error: Exception) -> str:

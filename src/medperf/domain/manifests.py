@@ -358,7 +358,7 @@ def kind_of(manifest: Manifest) -> Kind:
         if task is None:
             raise _bad(
                 f"The {kind.value} lacks the task {name!r}.",
-                f"A {kind.value} declares {_names(KIND_TASKS[kind])}.",
+                f"{kind.with_article.capitalize()} declares {_names(KIND_TASKS[kind])}.",
                 code="missing_task",
             )
         _check_task(kind, task, rule)
@@ -372,7 +372,7 @@ def require_kind(manifest: Manifest, wanted: Kind, *, label: str) -> None:
     found = kind_of(manifest)
     if found is not wanted:
         raise _bad(
-            f"{label} is a {found.value}, but a {wanted.value} is needed here: it lacks the task {next(iter(KIND_TASKS[wanted]))!r}.",
+            f"{label} is {found.with_article}, but {wanted.with_article} is needed here: it lacks the task {next(iter(KIND_TASKS[wanted]))!r}.",
             f"Give an MLCube that declares {_names(KIND_TASKS[wanted])}.",
             code="wrong_kind",
         )

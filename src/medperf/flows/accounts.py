@@ -116,6 +116,8 @@ def change_password(site: Site, *, current: str | None = None, new: str | None =
 def status(site: Site) -> StatusReport:
     """Never fails because of the server or the workspace: what is wrong is said in ``problem``."""
     credential = site.credentials.get(site.profile.name)
+    if credential is not None and credential.server != site.profile.server:
+        credential = None  # of the server that the profile named before: nothing here is done with it
     server = None
     problem = ""
     try:

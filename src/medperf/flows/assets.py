@@ -6,6 +6,7 @@ from pathlib import Path
 
 from medperf.domain.errors import InvalidInput
 from medperf.flows.files import host, is_remote, obtain
+from medperf.flows.paths import local_path
 from medperf.flows.site import Site
 from medperf.wire.models import AssetView
 
@@ -22,6 +23,8 @@ def upload_asset(site: Site, path: str | Path, *, name: str | None = None) -> As
             f"{str(path)[:200]!r} is no file on this machine.",
             "Download it first; or give the URL itself wherever a URL is asked for.",
         )
+    if not path or not local_path(path).is_file():
+        raise InvalidInput("file_missing", f"{str(path)[:200]!r} is no file.", "Give the path of a file that exists.")
     file = obtain(site, str(path), option="PATH")
     _, asset = host(site, file, name=name or file.path.name)
     assert asset is not None  # a local file is always uploaded

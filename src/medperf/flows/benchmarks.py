@@ -235,7 +235,7 @@ def _usable(site: Site, mlcube_id: int, kind: Kind) -> MLCubeView:
     if view.kind is not kind:
         raise InvalidInput(
             "wrong_kind",
-            f"MLCube {view.id} ({view.name}) is a {view.kind.value}, but a {kind.value} is needed.",
+            f"MLCube {view.id} ({view.name}) is {view.kind.with_article}, but {kind.with_article} is needed.",
             "List yours with: medperf mlcube ls --mine",
         )
     if view.state is not State.OPERATION:

@@ -67,7 +67,7 @@ def registered_cube(site: Site, view: MLCubeView, wanted: Kind) -> ReadyCube:
     if view.kind is not wanted:
         raise InvalidInput(
             "wrong_kind",
-            f"MLCube {view.id} ({view.name}) is a {view.kind.value}, but a {wanted.value} is needed here.",
+            f"MLCube {view.id} ({view.name}) is {view.kind.with_article}, but {wanted.with_article} is needed here.",
             "List yours with: medperf mlcube ls --mine",
         )
     if not view.is_valid:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ LOW_DISK_BYTES = 5 * 1024**3
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. ``ok`` None: neither good nor bad, just so."""
+    """One finding. ``ok`` None: neither good nor bad, just so; with a ``fix`` it is a warning."""
 
     name: str
     ok: bool | None
@@ -63,7 +64,8 @@ def _machine(site: Site) -> list[Check]:
         Check("memory", None, f"{_gib(memory)}, {len(os.sched_getaffinity(0))} processors"),
     ]
     if site.home.exists() and site.home.stat().st_mode & 0o077:
-        checks.append(Check("home", False, f"{site.home} can be read by others", f"chmod 700 {site.home}"))
+        fix = f"Keep it to yourself with: chmod 700 {shlex.quote(str(site.home))}"
+        checks.append(Check("home", None, f"{site.home} can be entered by others; logins in it cannot be read", fix))
     gpus = sorted(path.name for path in Path("/dev").glob("nvidia[0-9]*"))
     checks.append(Check("gpu", None, ", ".join(gpus) or "none"))
     return checks

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from medperf.domain.confinement import Limits
 from medperf.domain.digests import Digest
 from medperf.domain.errors import Interrupted, TaskFailed
 from medperf.domain.events import StepFinished, StepStarted
@@ -22,6 +23,9 @@ from medperf.flows.site import Site
 from medperf.runtime.engines.base import PreparedForm, TaskOutcome, TaskRun
 from medperf.runtime.logs import last_lines
 from medperf.wire.models import TestedStep
+from medperf.workspace.files import make_private
+
+_WAKE_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ class StepRunner:
         """What the engine will run for this cube, fetched and pinned once."""
         folder = ready.cube.folder
         if folder not in self._prepared:
+            # The engine's cache may be the first thing written there, and engines know nothing of homes.
+            make_private(self.site.cache or self.site.home)
             self._prepared[folder] = self.site.engine.prepare(ready.cube, emit=self.site.emit)
         return self._prepared[folder]
 
@@ -90,7 +96,9 @@ class StepRunner:
         with ThreadPoolExecutor(min(len(steps), len(os.sched_getaffinity(0)) + 1)) as pool:
             futures = [pool.submit(one, step) for step in steps]
             try:
-                wait(futures)
+                # Woken now and then: a signal that comes just before this thread begins to wait is handled only when it wakes.
+                while wait(futures, timeout=_WAKE_SECONDS).not_done:
+                    pass
             except BaseException:  # Ctrl-C here: the containers must end before this does
                 stop.set()
                 raise
@@ -110,7 +118,7 @@ class StepRunner:
 
         Raises:
             TaskFailed: the task did not succeed; nothing is kept but its log.
-            Interrupted: Ctrl-C; the container was stopped.
+            Interrupted: Ctrl-C; the task was stopped.
         """
         cancel = cancel or self.site.cancel
         if cancel.is_set():
@@ -182,25 +190,16 @@ class StepRunner:
         return DoneStep(task, key, sealed.outputs, identities, outcome.seconds, cached=False)
 
     def _failure(self, ready: ReadyCube, task: str, outcome: TaskOutcome) -> Exception:
+        """One sentence about how it ended; what the task itself said is in the details."""
         if outcome.reason == "cancelled":
-            return Interrupted(f"Interrupted during {task}; its container was stopped.")
+            return Interrupted(f"Interrupted during {task}, which was stopped.")
         kept = self._keep_log(task, outcome.log)
-        said = {
-            "exit": f"exited with {outcome.exit_code}",
-            "signal": "was killed by a signal",
-            "time-limit": "took longer than its time limit and was stopped",
-            "memory-limit": "needed more memory than its limit and was stopped",
-            "output-limit": "wrote more than its output limit and was stopped",
-            "missing-output": "ended without writing an output that it declares",
-            "bad-output": "wrote something that is no plain file or folder",
-        }.get(outcome.reason, "could not be run")
+        limits = self.site.policy(task).limits
         fix = {
             "time-limit": f"Allow more time with: medperf profile set --timeout {task}=SECONDS",
-            "memory-limit": "Allow more memory with: medperf profile set --memory-bytes 8589934592",
-        }.get(outcome.reason, "Mend the MLCube; its own last lines are below and its whole output is in the log.")
-        what = f"The task {task} of {ready.label} {said}."
-        if outcome.message:
-            what += f" {outcome.message}"
+            "memory-limit": f"Allow more memory with: medperf profile set --memory-bytes {2 * limits.memory_bytes}",
+        }.get(outcome.reason, "Mend the MLCube; its whole output is in the log.")
+        what = f"The task {task} of {ready.label} {_how_it_ended(outcome, limits)}."
         return TaskFailed(
             f"task_{outcome.reason.replace('-', '_')}",
             what,
@@ -224,6 +223,35 @@ class StepRunner:
         else:
             kept.touch()
         return kept
+
+
+def _how_it_ended(outcome: TaskOutcome, limits: Limits) -> str:
+    """What follows the task's name. The engine's own words only where they add a fact."""
+    code, message = outcome.exit_code, outcome.message
+    if outcome.reason == "exit":
+        return f"exited with {code}"
+    if outcome.reason == "signal":
+        return f"was killed by signal {code - 128}" if code is not None and code > 128 else "was killed by a signal"
+    if outcome.reason == "time-limit":
+        return f"took longer than its time limit of {limits.wall_seconds:g} s and was stopped"
+    if outcome.reason == "memory-limit":
+        return f"needed more memory than its limit of {_size(limits.memory_bytes)}"
+    known, fallback = {
+        "output-limit": ("broke its output limit: ", "wrote more than its output limit"),
+        "missing-output": ("ended, but ", "ended without writing an output that it declares"),
+        "bad-output": ("failed: ", "wrote something that is no plain file or folder"),
+    }.get(outcome.reason, ("could not be run: ", "could not be run"))
+    for count in (limits.output_bytes, limits.file_bytes):
+        message = message.replace(f"{count:,} bytes", _size(count))
+    return known + message if message else fallback
+
+
+def _size(count: int) -> str:
+    """``4294967296`` as ``4 GiB``: limits are set in powers of two."""
+    for unit, size in (("GiB", 1024**3), ("MiB", 1024**2)):
+        if count >= size:
+            return f"{round(count / size, 1):g} {unit}"
+    return f"{count:,} bytes"
 
 
 def output_identities(outputs: Path) -> dict[str, str]:

@@ -122,7 +122,7 @@ def create_mlcube(template: str, *, name: str, output: Path) -> Path:
 
 
 def _write(folder: Path, kind: Kind, name: str) -> None:
-    description = f"A {kind.value} for a MedPerf benchmark"
+    description = f"{kind.with_article.capitalize()} for a MedPerf benchmark"
     workspace = folder / "mlcube" / "workspace"
     workspace.mkdir(parents=True)
     (folder / "project").mkdir()

@@ -22,6 +22,26 @@ from medperf.wire.models import AssetView, CompatibilityReport
 
 METRICS = {"AUC.Edema": 0.9125, "AUC.Hernia": None, "cases.evaluated": 19, "cases.failed": 1, "cases.total": 20}
 
+CONTRACT = MetricsContract(
+    rules=(
+        MetricRule("AUC.Edema", minimum=0.0, maximum=1.0, direction="higher"),
+        MetricRule("AUC.Hernia", minimum=0.0, direction="lower", decimals=3),
+        MetricRule("n", type="integer", maximum=9, decimals=0),
+        MetricRule("grade", type="enum", values=("good", "bad")),
+        MetricRule("free"),
+    ),
+    primary="AUC.Edema",
+    has_cases=True,
+)
+CONTRACT_TABLE = [
+    "METRIC      TYPE     RANGE      DECIMALS  BETTER  RANK",
+    "AUC.Edema   number   0 to 1            6  higher  primary",
+    "AUC.Hernia  number   0 or more         3  lower",
+    "n           integer  9 or less         -  -",
+    "grade       words    good, bad         -  -",
+    "free        number   any               6  -",
+]
+
 
 def outcome(make: Any, *, containers: int = 5) -> TestResult:
     cube = {"files": {"manifest": make.digest}, "form": "python", "form_digests": {"wheels": make.digest}}
@@ -34,24 +54,29 @@ def outcome(make: Any, *, containers: int = 5) -> TestResult:
         preparator=cube,
         model=cube,
         evaluator=cube,
-        steps=(),
+        steps=(
+            {"task": "prepare", "key": make.digest, "seconds": 1.5, "cached": False},
+            {"task": "infer", "key": make.digest, "seconds": 2.5, "cached": True},
+        ),
         metrics={"AUC": {"Edema": 0.9125, "Hernia": None}},
         started_at=make.now,
         finished_at=make.now,
     )
-    contract = MetricsContract(rules=(MetricRule("AUC.Edema"),), primary="AUC.Edema", has_cases=True)
-    return TestResult(Digest("3f2a90" + "0" * 58), report, METRICS, contract, containers, 12.34)
+    return TestResult(Digest("3f2a90" + "0" * 58), report, METRICS, CONTRACT, containers, 12.34)
 
 
 def test_login(shell: Any, make: Any) -> None:
     calls = shell.flow("accounts.login", LoginResult("alice", True, "https://localhost:8000", make.now))
     answer = shell.run("--profile", "local", "login", "-u", "alice")
     assert answer.out == (
-        "Logged in to https://localhost:8000 as alice (an admin), until 2026-03-01 09:30 UTC.\nNext: medperf status --profile local\n"
+        "Logged in to https://localhost:8000 as alice (an admin), until 2026-03-01 09:30 UTC.\n"
+        "Next: medperf benchmark ls --approval PENDING --profile local\n"
     )
     assert calls[0][1] == {"username": "alice", "password": None}
     assert shell.sites[0].options.profile == "local"
     assert shell.sites[0].closed
+    shell.flow("accounts.login", LoginResult("alice", False, "https://localhost:8000", make.now))
+    assert shell.run("login", "-u", "alice").out.endswith("Next: medperf status\n")
 
 
 def test_logout_and_passwd(shell: Any) -> None:
@@ -135,6 +160,9 @@ def test_doctor_fails_when_something_is_wrong(shell: Any) -> None:
     assert "PROBLEM" in answer.out
     assert "engine: Install bubblewrap." in answer.out
     assert shell.run("--format", "json", "doctor").json()["ok"] is False
+    shell.flow("doctor.examine", DoctorReport((Check("home", None, "open", "chmod 700 it"),)))
+    warned = shell.run("doctor")
+    assert (warned.code, "warning" in warned.out, "home: chmod 700 it\n" in warned.out) == (0, True, True)
     shell.flow("doctor.examine", DoctorReport((Check("disk", True, "much"),)))
     assert shell.run("doctor").code == 0
 
@@ -172,8 +200,9 @@ def test_a_test_that_started_nothing_says_so(shell: Any, make: Any) -> None:
 
 def test_test_ls_and_view(shell: Any, make: Any) -> None:
     result = outcome(make)
+    report_id = "sha256:3f2a90" + "0" * 58
     summary = TestSummary(
-        "3f2a90",
+        report_id,
         "2026-03-01T09:30:00Z",
         "prep",
         "model",
@@ -184,14 +213,32 @@ def test_test_ls_and_view(shell: Any, make: Any) -> None:
         result.report.model_dump(mode="json"),
     )
     shell.flow("compatibility.list_tests", [summary])
-    assert "3f2a90" in shell.run("test", "ls").out
+    listed = shell.run("test", "ls").out
+    assert report_id in listed
+    assert listed.endswith("AUC.Edema 0.9125\n")
+    assert shell.run("test", "ls", "--format", "json").json()["items"][0]["metrics"] == METRICS
     calls = shell.flow("compatibility.view_test", summary)
     out = shell.run("test", "view").out
     assert calls[0][0][1] is None
-    assert out.count(make.digest) >= 7
+    assert make.digest not in out
+    assert out.splitlines()[:8] == [
+        "report: 3f2a90000000",
+        "created: 2026-03-01 09:30 UTC",
+        "data preparation: prep",
+        "model: model",
+        "evaluator: metrics",
+        "data: mock",
+        "engine: sandbox",
+        "steps: prepare (1.50 s), infer (already done)",
+    ]
     assert "AUC.Hernia  undefined" in out
+    assert "Every digest: medperf test view 3f2a90000000 --verbose\n" in out
+    whole = shell.run("test", "view", "-v").out
+    assert whole.count(make.digest) >= 7
+    assert "AUC.Hernia  undefined" in whole
+    assert shell.run("test", "view", "--format", "json").json()["report"]["prepared_identity"] == make.digest
     shell.run("test", "view", "3f")
-    assert calls[1][0][1] == "3f"
+    assert calls[-1][0][1] == "3f"
     shell.flow("compatibility.list_tests", [])
     assert shell.run("test", "ls").out == "No test was run yet. Run one with: medperf test run --help\n"
 
@@ -229,6 +276,9 @@ def test_mlcube_ls(shell: Any, make: Any) -> None:
         ["1", "my-prep-cube", "preparator"],
         ["12", "other", "preparator"],
     ]
+    listed = shell.run("mlcube", "ls", "--format", "json").json()["items"]
+    assert [entry["id"] for entry in listed] == [1, 12]
+    assert not any("manifest_text" in entry for entry in listed)
     assert "\x1b" not in answer.out
     assert "2026-03-01 09:30 UTC" in answer.out
 
@@ -253,14 +303,31 @@ def test_mlcube_package(shell: Any, make: Any) -> None:
     assert make.digest in out
     assert "Wrote all.tar.gz." in out
     assert "unknown: gpu" in out
-    assert out.endswith(
-        "Next: medperf mlcube submit --name xrv --mlcube-file 'my cube/mlcube/deploy/mlcube.yaml' --project-file 'my cube/mlcube/deploy/project.tar.gz'\n"
-    )
+    assert out.endswith("Next: medperf mlcube submit --name xrv --mlcube-file 'my cube/mlcube/deploy/mlcube.yaml'\n")
+
+
+def test_mlcube_package_shows_short_paths_below_this_folder(shell: Any, make: Any, tmp_path: Path) -> None:
+    deploy = tmp_path / "cube" / "deploy"
+    files = {
+        "manifest": PackagedFile(deploy / "mlcube.yaml", make.digest, 10),
+        "parameters": PackagedFile(Path("/elsewhere/parameters.yaml"), make.digest, 10),
+    }
+    made = Package(Kind.MODEL, "xrv", deploy, files, (), tmp_path / "all.tar.gz")
+    shell.flow("packaging.package_mlcube", made)
+    out = shell.run("mlcube", "package", str(tmp_path / "cube")).out
+    assert str(tmp_path) not in out
+    assert "Wrote all.tar.gz." in out
+    assert out.endswith("--mlcube-file cube/deploy/mlcube.yaml --parameters-file /elsewhere/parameters.yaml\n")
+    document = shell.run("mlcube", "package", "cube", "--format", "json").json()
+    assert document["files"]["manifest"]["path"] == str(deploy / "mlcube.yaml")
 
 
 def test_mlcube_create_works_for_real(shell: Any, tmp_path: Path) -> None:
     answer = shell.run("mlcube", "create", "model", "--name", "my-model")
-    assert answer.out.endswith("Next: medperf mlcube package my-model/mlcube\n")
+    assert answer.out == (
+        "Created model in my-model.\nEdit: my-model/project/mlcube.py\n"
+        "Next: medperf test run --help\nThen: medperf mlcube package my-model/mlcube\n"
+    )
     assert (tmp_path / "my-model" / "mlcube" / "mlcube.yaml").is_file()
     assert shell.run("mlcube", "create", "model", "--name", "my-model").code == 1
     assert shell.run("mlcube", "create", "doctor").code == 1
@@ -282,8 +349,17 @@ def test_benchmark_submit_prints_the_metrics(shell: Any, make: Any) -> None:
     )
     assert "AUC.Edema      0.9125" in out
     assert "Cases: 19 evaluated" in out
-    assert "Created benchmark 1 (tutorial_bmk).\nIt is PENDING" in out
-    assert out.endswith("Next: medperf benchmark view 1\n")
+    lines = out.splitlines()
+    start = lines.index(CONTRACT_TABLE[0])
+    assert start > lines.index("Cases: 19 evaluated, 1 failed, 20 total")
+    assert lines[start:] == [
+        *CONTRACT_TABLE,
+        "This metrics contract is frozen with the benchmark: every result of it must keep to it.",
+        "",
+        "Created benchmark 1 (tutorial_bmk).",
+        "It is PENDING. An admin of the server approves it with: medperf benchmark approve 1",
+        "Next: medperf benchmark view 1",
+    ]
     assert shell.run("--format", "json", *SUBMIT.split()).json()["benchmark"]["approval"] == "PENDING"
 
 
@@ -293,7 +369,10 @@ def test_benchmark_submit_from_a_folder(shell: Any, make: Any) -> None:
     )
     out = shell.run("benchmark", "submit", "--from", "tutorial", "-n", "b").out
     assert calls[0][0][1] == Path("tutorial")
-    assert calls[0][1] == {"name": "b", "description": None, "docs_url": None, "no_cache": False}
+    given = {"name": "b", "description": None, "docs_url": None, "metrics_contract": None, "no_cache": False}
+    assert calls[0][1] == given
+    shell.run("benchmark", "submit", "--from", "tutorial", "--metrics-contract", "c.yaml")
+    assert calls[1][1]["metrics_contract"] == "c.yaml"
     assert "MLCube 1 (my-prep-cube): preparator" in out
 
 
@@ -307,14 +386,70 @@ def test_benchmark_submit_refuses_half_a_command(shell: Any) -> None:
 def test_benchmark_ls_view_and_decisions(shell: Any, make: Any) -> None:
     shell.flow("benchmarks.list_benchmarks", [make.benchmark()])
     assert "tutorial_bmk  1, 2, 3" in shell.run("benchmark", "ls", "--approval", "pending").out
-    shell.flow("benchmarks.view_benchmark", make.benchmark())
-    assert "approval: PENDING" in shell.run("benchmark", "view", "1").out
-    calls = shell.flow("benchmarks.decide_benchmark", make.benchmark(approval=Approval.APPROVED))
-    assert shell.run("benchmark", "approve", "1").out == "Benchmark 1 (tutorial_bmk) is APPROVED.\n"
+    item = shell.run("benchmark", "ls", "--format", "json").json()["items"][0]
+    assert item["demo"]["digest"] == make.digest
+    assert not {"report", "metrics_contract"} & set(item)
+    approved = make.benchmark(approval=Approval.APPROVED, metrics_contract=CONTRACT.as_document())
+    calls = shell.flow("benchmarks.decide_benchmark", approved)
+    assert shell.run("benchmark", "approve", "1").out == (
+        "Benchmark 1 (tutorial_bmk) is APPROVED.\n"
+        "Owner: testbenchmarkowner\n"
+        "MLCubes: 1 (preparator), 2 (reference model), 3 (evaluator)\n"
+        "Primary metric: AUC.Edema\n"
+    )
     assert calls[0][1] == {"approve": True, "reason": ""}
     assert shell.run("benchmark", "reject", "1").code == 2
     shell.run("benchmark", "reject", "1", "--reason", "no")
     assert calls[1][1] == {"approve": False, "reason": "no"}
+
+
+def test_benchmark_view_is_a_page(shell: Any, make: Any) -> None:
+    found = make.benchmark(
+        description="Chest X-rays", report=outcome(make).report, metrics_contract=CONTRACT.as_document()
+    )
+    shell.flow("benchmarks.view_benchmark", found)
+    out = shell.run("benchmark", "view", "1").out
+    assert make.digest not in out
+    assert out.splitlines() == [
+        "benchmark: 1 (tutorial_bmk)",
+        "description: Chest X-rays",
+        "owner: testbenchmarkowner",
+        "state: OPERATION",
+        "approval: PENDING",
+        "MLCubes: 1 (preparator), 2 (reference model), 3 (evaluator)",
+        "demo data: abababababab (10 bytes)",
+        "submitted: 2026-03-01 09:30 UTC",
+        "tested: with sandbox on x86_64",
+        "",
+        "What its compatibility test measured:",
+        "METRIC          VALUE",
+        "AUC.Edema      0.9125",
+        "AUC.Hernia  undefined",
+        "",
+        "Its metrics contract:",
+        *CONTRACT_TABLE,
+        "",
+        "Every digest: medperf benchmark view 1 --verbose",
+        "It is PENDING. An admin of the server approves it with: medperf benchmark approve 1",
+    ]
+    whole = shell.run("benchmark", "view", "1", "-v").out
+    assert "approval: PENDING\n" in whole
+    assert whole.count(make.digest) >= 7
+    assert shell.run("benchmark", "view", "1", "--format", "json").json()["report"]["policy"] == {}
+
+
+def test_benchmark_view_names_what_comes_next(shell: Any, make: Any) -> None:
+    approved = make.benchmark(approval="APPROVED", decided_at=make.now, metrics_contract={"version": 99})
+    shell.flow("benchmarks.view_benchmark", approved)
+    out = shell.run("benchmark", "view", "1").out
+    assert "decided: 2026-03-01 09:30 UTC\n" in out
+    assert "METRIC" not in out
+    assert out.endswith("Next: medperf test run --benchmark 1 --model my_model/mlcube/mlcube.yaml\n")
+    rejected = make.benchmark(approval="REJECTED", approval_reason="real names", is_active=False)
+    shell.flow("benchmarks.view_benchmark", rejected)
+    out = shell.run("benchmark", "view", "1").out
+    assert "active: no\napproval: REJECTED\nreason: real names\n" in out
+    assert "Next: medperf benchmark submit --help" in out
 
 
 def test_assets(shell: Any, make: Any) -> None:

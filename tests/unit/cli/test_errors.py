@@ -71,14 +71,25 @@ def test_a_failed_task_shows_its_own_words(shell: Any) -> None:
     assert answer.code == 1
     assert answer.err == (
         "Error: The task infer failed.\n"
-        "Task: infer, exit code 3 (exit)\n"
-        "The last lines of the container's own output:\n"
+        "Exit code: 3\n"
+        "The last lines of the task's own output:\n"
         "  | Traceback:\n"
         "  | \\x1b[31mboom\n"
         "Log: /home/me/log.txt\n"
         "What to do: Mend the model.\n"
     )
     assert shell.run("--format", "json", "test", "run", "-b", "1").error()["details"]["exit_code"] == 3
+
+
+def test_a_failed_task_says_nothing_twice(shell: Any) -> None:
+    details = {"task": "infer", "reason": "exit", "exit_code": 1, "log": "/l", "last_lines": []}
+    failed = TaskFailed("task_exit", "The task infer of MLCube 2 (xrv) exited with 1.", "Mend it.", details=details)
+    shell.flow("compatibility.run_test", failed)
+    assert shell.run("test", "run", "-b", "1").err == (
+        "Error: The task infer of MLCube 2 (xrv) exited with 1.\nIt printed nothing.\nLog: /l\nWhat to do: Mend it.\n"
+    )
+    shell.flow("compatibility.run_test", TaskFailed("x", "It failed.", "Mend it.", details={"task": "infer"}))
+    assert shell.run("test", "run", "-b", "1").err == "Error: It failed.\nTask: infer\nWhat to do: Mend it.\n"
 
 
 def test_a_fault_of_ours_goes_to_a_private_log_without_the_command_line(shell: Any, tmp_path: Path) -> None:

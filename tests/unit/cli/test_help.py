@@ -61,7 +61,7 @@ def test_the_global_options_come_after_every_command(path: tuple[str, ...]) -> N
             "mlcube submit",
             (
                 "--name -n --mlcube-file -m --mlcube-hash --parameters-file -p --parameters-hash --additional-file -a --additional-hash "
-                "--image-file -i --image-hash --project-file --project-hash --development"
+                "--image-file -i --image-hash --project-file --project-hash"
             ),
         ),
         ("mlcube ls", "--mine --kind --state --name --limit"),
@@ -72,7 +72,7 @@ def test_the_global_options_come_after_every_command(path: tuple[str, ...]) -> N
             "benchmark submit",
             (
                 "--name -n --description -d --docs-url -u --demo-url --demo-hash --data-preparation-mlcube -p --reference-model-mlcube -m "
-                "--evaluator-mlcube -e --no-cache --from"
+                "--evaluator-mlcube -e --metrics-contract --no-cache --from"
             ),
         ),
         ("benchmark ls", "--mine"),
@@ -105,6 +105,14 @@ def test_a_noun_alone_shows_its_help(shell: Any) -> None:
         (["mlcube", "ls", "--mien"], "--mine"),
         (["benchmark", "view"], "medperf benchmark view --help"),
         (["benchmark", "view", "one"], "medperf benchmark view --help"),
+        (
+            ["benchmark", "view", "one"],
+            "'one' is not a whole number; ids are numbers.\nWhat to do: List them with: medperf benchmark ls",
+        ),
+        (["benchmark", "submit", "-p", "1.5"], "medperf mlcube ls"),
+        (["mlcube", "ls", "--limit", "few"], "'few' is not a whole number.\n"),
+        (["mlcube", "ls", "--limit", "0"], "'0' is too small; the least is 1."),
+        (["server", "start", "--port", "70000"], "'70000' is too large; the most is 65535."),
         (["mlcube", "ls", "--kind", "doctor"], "preparator"),
         (["--sever", "x", "mlcube"], "medperf --help"),
         (["--server"], "needs a value"),
@@ -119,3 +127,4 @@ def test_a_wrong_command_line_is_answered_with_a_hint(shell: Any, words: list[st
     assert answer.err.startswith("Error: ")
     assert "What to do: " in answer.err
     assert hint in answer.err
+    assert "Input should" not in answer.err

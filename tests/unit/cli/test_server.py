@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -26,18 +27,22 @@ def test_init_and_reset(shell: Any, tmp_path: Path) -> None:
     declined = shell.run("server", "reset", "--data", "srv", stdin="n\n")
     assert (declined.code, "Nothing was deleted." in declined.err) == (1, True)
     assert shell.run("server", "reset", "--data", "srv").code == 1  # nobody answers
-    assert shell.run("server", "reset", "--data", "srv", stdin="y\n").code == 0
+    reset = shell.run("server", "reset", "--data", "srv", stdin="y\n")
+    assert (reset.code, reset.out.splitlines()[-1]) == (0, "Next: medperf server seed --demo benchmark")
     before = shell.run("server", "reset", "--data", "srv", "--yes", "--format", "json").json()["instance_id"]
     assert shell.run("server", "reset", "--data", "srv", "--yes", "--format", "json").json()["instance_id"] != before
 
 
 def test_a_real_server_asks_for_a_password_twice(shell: Any) -> None:
     assert shell.run("server", "init", "--data", "srv", stdin="one long pass phrase\nanother\n").code == 1
-    answer = shell.run("server", "init", "--data", "srv", "--username", "root", stdin="one long pass phrase\none long pass phrase\n")
+    answer = shell.run(
+        "server", "init", "--data", "srv", "--username", "root", stdin="one long pass phrase\none long pass phrase\n"
+    )
     assert answer.code == 0, answer.err
     assert "one long pass" not in answer.out + answer.err
     assert shell.run("server", "reset", "--data", "srv", "--yes").code == 1  # not for development
-    assert shell.run("server", "reset", "--data", "srv", "--yes", "--force").code == 0
+    reset = shell.run("server", "reset", "--data", "srv", "--yes", "--force")
+    assert (reset.code, reset.out.splitlines()[-1]) == (0, "Next: medperf login")
 
 
 @pytest.mark.parametrize("where", ["environment", "here", "home"])
@@ -52,6 +57,8 @@ def test_where_the_data_is(shell: Any, tmp_path: Path, where: str) -> None:
         (folder / "reset_db.sh").touch()
     assert shell.run("server", "init", "--development").code == 0
     assert (folder / "db.sqlite3").is_file()
+    if where == "home":
+        assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

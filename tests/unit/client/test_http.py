@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
+from medperf.client.faults import unreachable
 from medperf.client.http import Transport
 from medperf.client.network import Timeouts
 from medperf.domain.errors import (
@@ -214,7 +216,20 @@ class TestFaults:
         assert error.code == "server_unavailable"
         assert "refused" in error.what
         assert "medperf server start" in error.fix
-        assert len(transport.waits) == 2
+        assert transport.waits == []
+
+    @pytest.mark.parametrize(
+        ("server", "cause", "again"),
+        [
+            ("https://localhost:8000", ConnectionRefusedError(111, "Connection refused"), False),
+            ("https://127.0.0.1:8000", ConnectionResetError(104, "Connection reset by peer"), True),
+            ("https://api.example.org", ConnectionRefusedError(111, "Connection refused"), True),
+        ],
+    )
+    def test_only_a_refusal_of_this_machine_is_final(self, server: str, cause: OSError, again: bool) -> None:
+        error = httpx2.ConnectError("no")
+        error.__cause__ = cause
+        assert unreachable(server, error, pinned=None).details == {"retry": again}
 
     def test_an_unknown_name(self, connect: Connect) -> None:
         error = failure(lambda: connect("https://nowhere.invalid").request("GET", "/x"))

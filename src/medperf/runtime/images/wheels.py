@@ -191,7 +191,7 @@ class Wheels:
 
     def _download(self, locked: tuple[Locked, ...], interpreter: Interpreter, emit: Emit) -> list[Path]:
         begin = time.monotonic()
-        text = f"Fetching {len(locked)} packages for {interpreter.name}"
+        text = f"Fetching {len(locked)} package{'s' if len(locked) != 1 else ''} for {interpreter.name}"
         emit(StepStarted(text))
         self._cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=self._cache) as name:

@@ -68,7 +68,9 @@ def check_cubes(wanted: BenchmarkCreate, cubes: Mapping[int, RegisteredCube]) ->
             )
         if cube.kind is not kind:
             raise InvalidInput(
-                "wrong_kind", f"The {label}, MLCube {cube.id}, is a {cube.kind.value}.", f"Give a {kind.value}."
+                "wrong_kind",
+                f"The {label}, MLCube {cube.id}, is {cube.kind.with_article}.",
+                f"Give {kind.with_article}.",
             )
         if cube.state is not State.OPERATION:
             raise InvalidInput(
