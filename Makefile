@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .PHONY: help setup demo test test-long lint bench docs lock clean
 
 BIN := .venv/bin
-# Test processes. Two even on one core: most of the time goes to waiting for containers and servers.
+# Test processes. Two even on one core: most of the time goes to waiting for tasks and servers.
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ "$$n" -gt 4 ] && n=4; [ "$$n" -lt 2 ] && n=2; echo $$n)
 PYTEST_ARGS ?=
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-annotate --python-version 3.11
@@ -19,9 +19,9 @@ demo: ## play the benchmark owner's tutorial on this machine (KEEP=1 keeps what 
 	@scripts/setup.sh server
 	@$(BIN)/python scripts/demo.py
 
-test: ## all tests but the long ones (under ten minutes)
+test: ## all tests but the long ones (under ten minutes; needs port 8000)
 	@scripts/setup.sh dev
-	@$(BIN)/python scripts/real_parts.py
+	@$(BIN)/python scripts/real_parts.py --port 8000
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not long" $(PYTEST_ARGS)
 
 test-long: ## the full counts: hundreds of kills, retraining

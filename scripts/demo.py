@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 PORT = 8000
-START_SECONDS = 30
+START_SECONDS = 60
 # Packages of the example MLCubes stay there, so that only the first run downloads them; `make clean` removes them.
 PACKAGES = Path(__file__).resolve().parents[1] / ".venv" / "medperf-cache"
 CUBES = {"chexpert_prep": "my-prep-cube", "xrv_densenet": "my-modelref-cube", "metrics": "my-metrics-cube"}
@@ -120,7 +120,7 @@ class Player:
 
     def stop(self) -> None:
         """Ctrl-C to everything that still runs, harder if that does not help."""
-        for number, patience in ((signal.SIGINT, 15), (signal.SIGKILL, 10)):
+        for number, patience in ((signal.SIGINT, 30), (signal.SIGKILL, 30)):
             for process in self._running:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, number)
@@ -214,7 +214,7 @@ def play(player: Player, port: int) -> dict[str, Any]:
         f"    --labels_path {where}/mock_chexpert/labels"
     )
     player.type(test, title="test the workflow")
-    player.say("\nOnce more: nothing changed, so no container is started.")
+    player.say("\nOnce more: nothing changed, so no task is run.")
     player.type(test, title="test it again")
     local_metrics = player.ask("test", "view")["metrics"]
 

@@ -1,13 +1,19 @@
 """Print which real parts of this machine the tests use, and which they can not.
 
-Usage: ``python scripts/real_parts.py``. Always exits with 0: a part that is missing shows as a failing or skipped test, not here.
+Usage: ``python scripts/real_parts.py [--port N]``. A part that is missing shows as a failing or skipped test, not here; only with
+``--port`` it exits with 1, and one sentence, when something else listens on that port of 127.0.0.1.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import fcntl
 import os
 import platform
+import re
 import shutil
+import socket
 import sqlite3
 import ssl
 import subprocess
@@ -53,13 +59,71 @@ def parts() -> list[tuple[str, str]]:
     ]
 
 
-def main() -> None:
-    """Print them."""
+def holder(port: int) -> str:
+    """Who listens on this port, as far as /proc tells: ``process 123 (python -m http.server)``."""
+    sockets = set()
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:  # 0A: it listens
+                    sockets.add(f"socket:[{fields[9]}]")
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended, or it is somebody else's
+            if any(os.readlink(handle) in sockets for handle in (process / "fd").iterdir()):  # noqa: PTH115 - no path
+                words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                line = "".join(letter for letter in words if letter.isprintable()).strip()
+                return f"process {process.name} ({line[:80]})"
+    return "a program that this account may not look at"
+
+
+def waited_for(lock: Path) -> bool:
+    """Whether other tests hold this lock now; they take turns with ours."""
+    try:
+        with lock.open() as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def taken(port: int) -> str | None:
+    """One sentence when the tests cannot have this port, else None."""
+    if waited_for(Path(f"/tmp/medperf-tests-port-{port}-{os.getuid()}.lock")):  # noqa: S108 - tests/e2e/support/playing.py's
+        return None
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            who = holder(port)
+        else:
+            return None
+    known = re.match(r"process (\d+)", who)
+    end = f"kill {known[1]}" if known else f"sudo ss -ltnp 'sport = :{port}' names it"
+    return (
+        f"The tests need port {port} of 127.0.0.1, which the tutorial's own commands name, but {who} listens there: "
+        f"end that ({end}) and give the command again."
+    )
+
+
+def main() -> int:
+    """Print them; 1 when the port is taken."""
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("--port", type=int, help="must be free")
+    port = parser.parse_args().port
+    refusal = taken(port) if port is not None else None
+    if refusal is not None:
+        print(refusal, file=sys.stderr)
+        return 1
     print("real parts:")
     for name, state in parts():
         print(f"  {name:<15} {state}")
     sys.stdout.flush()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -15,7 +15,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A newcomer's checkout after ``make setup`` (here at the level that the tutorial needs)."""
     folder = playing.copy_checkout(tmp_path_factory.mktemp("newcomer") / "my checkout")
     home = tmp_path_factory.mktemp("setup-home")
-    answer = playing.run(["scripts/setup.sh", "server"], cwd=folder, environ=playing.environment(home), timeout=280)
+    answer = playing.run(["scripts/setup.sh", "server"], cwd=folder, environ=playing.environment(home), timeout=500)
     assert answer.code == 0, answer.text
     assert "ready" in answer.text
     return folder

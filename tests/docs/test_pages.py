@@ -84,6 +84,37 @@ def test_confinement_page_names_every_rule_and_limit() -> None:
     )
 
 
+def test_metrics_contract_page_says_what_the_rules_are() -> None:
+    import yaml
+
+    from medperf.domain.metrics import check_metrics, contract_from_document, derive_contract
+
+    text = (ROOT / "docs" / "concepts" / "metrics_contract.md").read_text(encoding="utf-8")
+    first, contract, kept = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL))
+    assert check_metrics(contract_from_document(contract), kept)
+    assert derive_contract(first).primary == "AUC.Atelectasis"
+    # The table of derived rules, row by row; an explained word turns the direction.
+    derived = {
+        0.91: ("number", 0, 1, "higher"),
+        1.25: ("number", None, None, "none"),
+        0: ("number", 0, None, "none"),
+        37: ("integer", 0, None, "none"),
+        -3: ("integer", None, None, "none"),
+        None: ("number", None, None, "none"),
+    }
+    for value, expected in derived.items():
+        (rule,) = derive_contract({"score": value}).rules
+        assert (rule.type, rule.minimum, rule.maximum, rule.direction) == expected, value
+        assert rule.decimals == (0 if rule.type == "integer" else 6)
+    (sentence,) = re.findall(r'A name says "the less, the better" when (.*?)\.\n', text, flags=re.DOTALL)
+    words = re.findall(r"`(\w+)`", sentence)
+    assert len(words) > 10
+    for word in words:
+        (rule,) = derive_contract({f"mean_{word}": 0.5}).rules
+        assert (rule.minimum, rule.maximum, rule.direction) == (0, None, "lower"), word
+    assert derive_contract({"terror": None}).primary is None
+
+
 def test_locked_requirements_cover_what_the_project_declares() -> None:
     import tomllib
 

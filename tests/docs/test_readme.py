@@ -9,7 +9,7 @@ import playing
 import pytest
 
 PAGE = playing.ROOT / "README.md"
-pytestmark = [pytest.mark.xdist_group("port-8000"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.xdist_group("port-8000"), pytest.mark.timeout(1200)]
 
 
 def steps(block: playing.Block) -> list[tuple[str, list[str]]]:
@@ -34,12 +34,15 @@ def comparable(line: str) -> str:
 
 
 def test_the_tour(checkout: Path, port: int, terminals: dict[str, playing.Terminal]) -> None:
-    shown = 0
+    shown, jobs = 0, []
     for block in playing.blocks(PAGE, languages=("console",)):
         for command, expected in steps(block):
             where = f"{PAGE.name}:{block.line}: {command}"
             if command.endswith("&"):
-                terminals["server"].leave_running(command.removesuffix("&"), until="listening on")
+                jobs.append(terminals["server"].leave_running(command.removesuffix("&"), until="listening on"))
+                continue
+            if job := re.fullmatch(r"kill %(\d+)", command):
+                jobs[int(job[1]) - 1].terminate()
                 continue
             answer = terminals["main"].run(command)
             assert answer.code == 0, f"{where}\n---\n{answer.text}"
@@ -50,6 +53,11 @@ def test_the_tour(checkout: Path, port: int, terminals: dict[str, playing.Termin
                 assert comparable(line) in given, f"{where}\nshows {line!r}, but the answer is\n{answer.text}"
                 shown += 1
     assert shown >= 8
+    # The page stops what it started.
+    assert jobs
+    for started in jobs:
+        started.end()
+    assert playing.port_is_free(port)
 
 
 def test_the_two_commands_are_targets_of_the_makefile() -> None:

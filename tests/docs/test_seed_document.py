@@ -17,7 +17,7 @@ import pytest
 
 DOCUMENT = Path(__file__).parent / "data" / "benchmark_owner_tutorial.md"
 COMMANDS = ("cd ", "sh ", "python ", "medperf ", "rm ", "tar ")
-pytestmark = [pytest.mark.xdist_group("port-8000"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.xdist_group("port-8000"), pytest.mark.timeout(1200)]
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

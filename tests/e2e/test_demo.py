@@ -12,7 +12,7 @@ import playing
 import psutil
 import pytest
 
-pytestmark = [pytest.mark.xdist_group("port-8000"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xdist_group("port-8000"), pytest.mark.timeout(600)]
 DEMO = [sys.executable, str(playing.ROOT / "scripts" / "demo.py")]
 
 
@@ -45,7 +45,7 @@ def alive(temporary: Path) -> list[str]:
 
 def test_the_demo_runs_green_and_leaves_nothing(tmp_path: Path, temporary: Path) -> None:
     with playing.the_port():
-        answer = playing.run(DEMO, environ=environ(tmp_path, temporary), timeout=280)
+        answer = playing.run(DEMO, environ=environ(tmp_path, temporary), timeout=500)
     assert answer.code == 0, answer.text
     assert "https://localhost:8000" in answer.text
     assert re.search(r"benchmark 1\s+tutorial_bmk, APPROVED", answer.text)
@@ -68,7 +68,7 @@ def test_ctrl_c_cleans_up_and_a_taken_port_is_avoided(tmp_path: Path, temporary:
         assert family
         demo.interrupt()
         assert demo.end() == 130, demo.text
-    _, left = psutil.wait_procs(family, timeout=10)
+    _, left = psutil.wait_procs(family, timeout=60)
     assert left == []
     assert "Interrupted. Cleaning up." in demo.text
     assert list(temporary.iterdir()) == []

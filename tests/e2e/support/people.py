@@ -20,7 +20,7 @@ class Person:
     home: Path
     environ: dict[str, str]
 
-    def medperf(self, *words: str, timeout: float = 120) -> playing.Answer:
+    def medperf(self, *words: str, timeout: float = 240) -> playing.Answer:
         """Run a command to its end."""
         return playing.run([str(MEDPERF), *words], environ=self.environ, cwd=self.home, timeout=timeout)
 
@@ -28,7 +28,7 @@ class Person:
         """Start a command."""
         return playing.Background([str(MEDPERF), *words], environ=self.environ, cwd=self.home)
 
-    def error(self, *words: str, timeout: float = 120) -> dict[str, Any]:
+    def error(self, *words: str, timeout: float = 240) -> dict[str, Any]:
         """The error that a command ends with."""
         answer = self.medperf(*words, "--format", "json", timeout=timeout)
         assert answer.code != 0, answer.text

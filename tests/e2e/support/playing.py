@@ -191,7 +191,9 @@ def run(command: list[str], *, environ: Mapping[str, str], timeout: float = 240,
     return Answer(output.decode(errors="replace"), process.returncode)
 
 
-def type_into(command: list[str], lines: tuple[str, ...], *, environ: Mapping[str, str], timeout: float = 60) -> Answer:
+def type_into(
+    command: list[str], lines: tuple[str, ...], *, environ: Mapping[str, str], timeout: float = 240
+) -> Answer:
     """Run on a pseudo-terminal and type one line at each prompt (output that ends with ``: ``)."""
     pid, terminal = pty.fork()
     if pid == 0:
@@ -268,6 +270,11 @@ class Background:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGINT)
 
+    def terminate(self) -> None:
+        """``kill %1``: SIGTERM to the whole group, as a shell does with a job."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGTERM)
+
     def end(self, timeout: float = 60) -> int:
         """Wait for its end; returns the exit code."""
         try:
@@ -276,7 +283,7 @@ class Background:
             text = self.text
             self._kill()
             raise AssertionError(f"did not end within {timeout} s:\n{text}") from None
-        self._reader.join(10)
+        self._reader.join(60)
         self._close()
         return code
 
@@ -284,16 +291,16 @@ class Background:
         """Ctrl-C, and harder if that does not help."""
         self.interrupt()
         try:
-            self.process.wait(15)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             self._kill()
-        self._reader.join(10)
+        self._reader.join(60)
         self._close()
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
 
     def _close(self) -> None:
         if self.process.stdout is not None and not self._reader.is_alive():

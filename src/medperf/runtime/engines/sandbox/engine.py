@@ -7,7 +7,7 @@ import os
 import platform
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,6 +61,7 @@ class SandboxEngine:
         self._owners = OwnerMaps(drop_id, drop_id) if self._drop else None
         self._host: Host | None = None
         self._lock = threading.Lock()
+        self._looks: dict[Digest, Future[bool]] = {}
 
     def probe(self) -> EngineReport:
         """Is bubblewrap usable here, and how is each rule enforced? Runs a program of nothing. Never raises."""
@@ -183,10 +184,17 @@ class SandboxEngine:
         if environment is None:
             yield
             return
-        with ThreadPoolExecutor(1, thread_name_prefix="medperf-verify") as pool:
-            whole = pool.submit(self._wheels.verify, environment)
+        with self._lock:
+            look = self._looks.get(environment.digest)
+            if look is None or look.done():  # one under way serves all that start beside it
+                pool = ThreadPoolExecutor(1, thread_name_prefix="medperf-verify")
+                look = self._looks[environment.digest] = pool.submit(self._wheels.verify, environment)
+                pool.shutdown(wait=False)
+        try:
             yield
-        if not whole.result():
+        finally:
+            wait([look])
+        if not look.result():
             raise MedPerfError(
                 "environment_changed",
                 f"The unpacked packages in {environment.site} were changed by somebody; this run does not count.",
