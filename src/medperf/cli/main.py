@@ -74,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(root_help())
     # Imports make no garbage: a tenth of the start-up goes into looking for it. What runs long still collects.
     gc.set_threshold(50_000, 20, 20)
+    # Nothing here is a pydantic plugin; looking for some would read the metadata of every installed package.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from medperf.cli.runner import run
 
     return run(given, leading=leading, problem=problem)

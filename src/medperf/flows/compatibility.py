@@ -137,10 +137,10 @@ def test_workflow(
         task: _prepared_inputs(cubes.preparator, task, prepared_data, prepared_labels)
         for task in ("sanity_check", "statistics")
     }
-    sanity, stats, infer = runner.side_by_side(
+    infer, sanity, stats = runner.side_by_side(
+        (cubes.model, "infer", {"data_path": prepared_data}),
         (cubes.preparator, "sanity_check", checked["sanity_check"]),
         (cubes.preparator, "statistics", checked["statistics"]),
-        (cubes.model, "infer", {"data_path": prepared_data}),
     )
     statistics = _read_statistics(stats)
     predictions = (infer.outputs / "output_path", infer.identities["output_path"])

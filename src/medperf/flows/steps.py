@@ -76,7 +76,8 @@ class StepRunner:
         return self._prepared[folder]
 
     def side_by_side(self, *steps: tuple[ReadyCube, str, Mapping[str, tuple[Path, str]]]) -> list[DoneStep]:
-        """Tasks that do not depend on each other, at once where the machine has the processors. Results in the order given.
+        """Tasks that do not depend on each other, one more at once than there are processors. Begun, and their
+        results returned, in the order given: put the longest first.
 
         The first that fails stops the others; its error is the one that is raised.
         """
