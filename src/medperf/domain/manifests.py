@@ -1,4 +1,4 @@
-"""The one internal model of an MLCube manifest, and the kind that follows from its tasks (DESIGN section 5).
+"""The one internal model of an MLCube manifest; `medperf.domain.kinds` finds its kind.
 
 Both formats (``mlcube.yaml`` and ``container_config.yaml``) parse into `Manifest`. Parsing is pure: the site and the server
 give it the document they hold, so both find the same kind and the same faults.
@@ -15,7 +15,6 @@ from typing import Any, Literal
 from medperf.domain import limits
 from medperf.domain.documents import load_yaml
 from medperf.domain.errors import InvalidInput
-from medperf.domain.states import Kind
 
 PathType = Literal["file", "directory"]
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -95,7 +94,7 @@ def parse_manifest(data: bytes, *, label: str = "mlcube.yaml") -> Manifest:
     """
     document = load_yaml(data, label=label, max_bytes=limits.MANIFEST_BYTES)
     if not isinstance(document, dict):
-        raise _bad(f"{label} is not a mapping at its top level.", "Start it with 'name: ...' and 'tasks: ...'.")
+        raise bad_manifest(f"{label} is not a mapping at its top level.", "Start it with 'name: ...' and 'tasks: ...'.")
     if "container_type" in document:
         return _parse_container_config(document, label)
     return _parse_mlcube(document, label)
@@ -117,14 +116,16 @@ def _parse_mlcube(document: dict[str, Any], label: str) -> Manifest:
     singularity = _mapping(document, "singularity", label)
     python = _mapping(document, "python", label)
     if all(document.get(section) is None for section in ("docker", "singularity", "python")):
-        raise _bad(
+        raise bad_manifest(
             f"{label} has none of the sections docker, singularity and python.",
             "Say what is run: an image, or a python project.",
         )
     platform = _mapping(document, "platform", label)
     accelerators = platform.get("accelerator_count", 0)
     if not isinstance(accelerators, int) or isinstance(accelerators, bool) or not 0 <= accelerators <= 1024:
-        raise _bad(f"{label}: platform.accelerator_count must be a whole number from 0 to 1024.", "Use 0 for none.")
+        raise bad_manifest(
+            f"{label}: platform.accelerator_count must be a whole number from 0 to 1024.", "Use 0 for none."
+        )
     return Manifest(
         format="mlcube",
         name=_string(document, "name", label, default="mlcube"),
@@ -153,7 +154,9 @@ def _mlcube_task(name: str, body: Any, label: str) -> Task:
     if body is None:
         body = {}
     if not isinstance(body, dict):
-        raise _bad(f"{label}: task {name!r} is not a mapping.", "Give it 'parameters: {inputs: ..., outputs: ...}'.")
+        raise bad_manifest(
+            f"{label}: task {name!r} is not a mapping.", "Give it 'parameters: {inputs: ..., outputs: ...}'."
+        )
     where = f"{label}: task {name!r}"
     parameters = _mapping(body, "parameters", where)
     inputs = tuple(
@@ -166,7 +169,7 @@ def _mlcube_task(name: str, body: Any, label: str) -> Task:
     )
     both = {entry.name for entry in inputs} & {entry.name for entry in outputs}
     if both:
-        raise _bad(
+        raise bad_manifest(
             f"{where} declares {', '.join(sorted(both))} as input and as output.",
             "An input can never become an output: use two names.",
         )
@@ -181,22 +184,22 @@ def _mlcube_parameter(name: str, value: Any, where: str, *, output: bool) -> Par
     if value is None:
         value = {}
     if not isinstance(value, dict):
-        raise _bad(f"{where} is neither a path nor a mapping.", "Use '{type: directory, default: data}'.")
+        raise bad_manifest(f"{where} is neither a path nor a mapping.", "Use '{type: directory, default: data}'.")
     kind: PathType | None = value.get("type")
     if kind not in (None, "file", "directory"):
-        raise _bad(
+        raise bad_manifest(
             f"{where}: type must be 'file' or 'directory', not {kind!r}.", "Write 'type: file' or 'type: directory'."
         )
     default = value.get("default")
     if default is not None:
         if not isinstance(default, str):
-            raise _bad(f"{where}: default must be a path.", "Quote it.")
+            raise bad_manifest(f"{where}: default must be a path.", "Quote it.")
         if kind is None and default.endswith("/"):
             kind = "directory"
         default = relative_path(default, where)
     opts = value.get("opts", "ro" if not output else "rw")
     if opts not in ("ro", "rw"):
-        raise _bad(f"{where}: opts must be 'ro' or 'rw', not {opts!r}.", "Leave it out, or write 'opts: ro'.")
+        raise bad_manifest(f"{where}: opts must be 'ro' or 'rw', not {opts!r}.", "Leave it out, or write 'opts: ro'.")
     return Parameter(name=name, type=kind, default=default, writable_input=not output and opts == "rw")
 
 
@@ -211,7 +214,7 @@ def _python(section: dict[str, Any], label: str) -> PythonForm:
     # The project is the one path that may step out of the manifest's folder, by one level: the MLCube layout puts it there.
     inner = project.removeprefix("../")
     if inner.split("/")[0] in (_BESIDE if inner != project else _WITHIN):
-        raise _bad(
+        raise bad_manifest(
             f"{where}.project: {project[:100]!r} is a place of the MLCube's own files.",
             "Give the project a folder of its own, such as ../project.",
             code="bad_path",
@@ -219,7 +222,7 @@ def _python(section: dict[str, Any], label: str) -> PythonForm:
     requirements = section.get("requirements")
     requires = section.get("requires_python")
     if requires is not None and not isinstance(requires, str):
-        raise _bad(f"{where}: requires_python must be text such as '>=3.11'.", "Quote it.")
+        raise bad_manifest(f"{where}: requires_python must be text such as '>=3.11'.", "Quote it.")
     return PythonForm(
         project=("../" if inner != project else "") + relative_path(inner, f"{where}.project"),
         entrypoint=relative_path(_string(section, "entrypoint", where, default="mlcube.py"), f"{where}.entrypoint"),
@@ -245,7 +248,7 @@ _CONTAINER_TYPES = {
 def _parse_container_config(document: dict[str, Any], label: str) -> Manifest:
     container_type = document["container_type"]
     if container_type not in _CONTAINER_TYPES:
-        raise _bad(
+        raise bad_manifest(
             f"{label}: container_type {container_type!r} is unknown.",
             f"Use one of {', '.join(sorted(_CONTAINER_TYPES))}.",
         )
@@ -268,13 +271,13 @@ def _parse_container_config(document: dict[str, Any], label: str) -> Manifest:
 def _container_task(name: str, body: Any, label: str) -> Task:
     _check_name(name, f"{label}: task")
     if not isinstance(body, dict):
-        raise _bad(f"{label}: task {name!r} is not a mapping.", "Give it 'input_volumes' and 'output_volumes'.")
+        raise bad_manifest(f"{label}: task {name!r} is not a mapping.", "Give it 'input_volumes' and 'output_volumes'.")
     where = f"{label}: task {name!r}"
     inputs = tuple(_volume(key, value, where) for key, value in _mapping(body, "input_volumes", where).items())
     outputs = tuple(_volume(key, value, where) for key, value in _mapping(body, "output_volumes", where).items())
     both = {entry.name for entry in inputs} & {entry.name for entry in outputs}
     if both:
-        raise _bad(
+        raise bad_manifest(
             f"{where} declares {', '.join(sorted(both))} as input and as output.",
             "An input can never become an output: use two names.",
         )
@@ -285,135 +288,19 @@ def _volume(name: str, value: Any, where: str) -> Parameter:
     _check_name(name, f"{where}: volume")
     where = f"{where}, volume {name!r}"
     if not isinstance(value, dict):
-        raise _bad(f"{where} is not a mapping.", "Use '{mount_path: /data, type: directory}'.")
+        raise bad_manifest(f"{where} is not a mapping.", "Use '{mount_path: /data, type: directory}'.")
     mount_path = _string(value, "mount_path", where)
     if not mount_path.startswith("/") or ".." in PurePosixPath(mount_path).parts or mount_path == "/":
-        raise _bad(
+        raise bad_manifest(
             f"{where}: mount_path must be an absolute path inside the container without '..'.",
             "Use e.g. /mlcommons/volumes/data.",
         )
     kind = value.get("type")
     if kind not in ("file", "directory"):
-        raise _bad(
+        raise bad_manifest(
             f"{where}: type must be 'file' or 'directory', not {kind!r}.", "Write 'type: file' or 'type: directory'."
         )
     return Parameter(name=name, type=kind, mount_path=mount_path)
-
-
-# ------------------------------------------------------------------------------------------------------------- the kind
-
-
-@dataclass(frozen=True)
-class _TaskRule:
-    required_inputs: tuple[str, ...]
-    optional_inputs: tuple[str, ...] = ()
-    required_outputs: tuple[str, ...] = ()
-    optional_outputs: tuple[str, ...] = ()
-    extra_inputs: bool = False  # any name, if it lives under additional_files/
-
-
-_COMMON = ("parameters_file", "metadata_path")
-KIND_TASKS: dict[Kind, dict[str, _TaskRule]] = {
-    Kind.PREPARATOR: {
-        "prepare": _TaskRule(
-            ("data_path", "labels_path"),
-            _COMMON,
-            ("output_path",),
-            ("output_labels_path", "report_file"),
-            extra_inputs=True,
-        ),
-        "sanity_check": _TaskRule(("data_path",), ("labels_path", *_COMMON), extra_inputs=True),
-        "statistics": _TaskRule(("data_path",), ("labels_path", *_COMMON), ("output_path",), extra_inputs=True),
-    },
-    Kind.MODEL: {"infer": _TaskRule(("data_path",), ("parameters_file",), ("output_path",), extra_inputs=True)},
-    Kind.EVALUATOR: {
-        "evaluate": _TaskRule(("predictions", "labels"), ("parameters_file",), ("output_path",), extra_inputs=True)
-    },
-}
-
-
-def kind_of(manifest: Manifest) -> Kind:
-    """The kind whose tasks the manifest declares, with every parameter checked.
-
-    Raises:
-        InvalidInput: no kind fits; the error names the missing task or parameter.
-    """
-    owners = {task: kind for kind, tasks in KIND_TASKS.items() for task in tasks}
-    kinds = {owners[name] for name in manifest.tasks if name in owners}
-    if not kinds:
-        raise _bad(
-            f"The manifest declares the tasks {_names(manifest.tasks)}, which belong to no kind of MLCube.",
-            "A preparator has prepare, sanity_check and statistics; a model has infer; an evaluator has evaluate.",
-            code="unknown_kind",
-        )
-    if len(kinds) > 1:
-        raise _bad(
-            f"The manifest mixes tasks of several kinds ({_names(kinds)}).",
-            "Split it: one MLCube has one kind.",
-            code="unknown_kind",
-        )
-    (kind,) = kinds
-    for name, rule in KIND_TASKS[kind].items():
-        task = manifest.tasks.get(name)
-        if task is None:
-            raise _bad(
-                f"The {kind.value} lacks the task {name!r}.",
-                f"{kind.with_article.capitalize()} declares {_names(KIND_TASKS[kind])}.",
-                code="missing_task",
-            )
-        _check_task(kind, task, rule)
-    return kind
-
-
-def require_kind(manifest: Manifest, wanted: Kind, *, label: str) -> None:
-    """Raises:
-    InvalidInput: the manifest is of another kind (the message names what it lacks).
-    """
-    found = kind_of(manifest)
-    if found is not wanted:
-        raise _bad(
-            f"{label} is {found.with_article}, but {wanted.with_article} is needed here: it lacks the task {next(iter(KIND_TASKS[wanted]))!r}.",
-            f"Give an MLCube that declares {_names(KIND_TASKS[wanted])}.",
-            code="wrong_kind",
-        )
-
-
-def _check_task(kind: Kind, task: Task, rule: _TaskRule) -> None:
-    for group, declared, required, optional in (
-        ("input", task.inputs, rule.required_inputs, rule.optional_inputs),
-        ("output", task.outputs, rule.required_outputs, rule.optional_outputs),
-    ):
-        names = {entry.name for entry in declared}
-        missing = [name for name in required if name not in names]
-        if missing:
-            raise _bad(
-                f"Task {task.name!r} of the {kind.value} lacks the {group} {missing[0]!r}.",
-                f"Its {group}s are {_names(required) or 'none'}"
-                + (f" and optionally {_names(optional)}." if optional else "."),
-                code="missing_parameter",
-            )
-        for entry in declared:
-            if entry.name in required or entry.name in optional:
-                continue
-            extra = (
-                group == "input"
-                and rule.extra_inputs
-                and (entry.default is None or entry.default.startswith("additional_files/"))
-            )
-            if entry.default == "additional_files" and group == "input" and rule.extra_inputs:
-                extra = True
-            if not extra:
-                fix = f"Known {group}s: {_names((*required, *optional)) or 'none'}"
-                fix += (
-                    "; an input of your own must have a default under additional_files/."
-                    if group == "input" and rule.extra_inputs
-                    else "."
-                )
-                raise _bad(
-                    f"Task {task.name!r} of the {kind.value} declares the unknown {group} {entry.name!r}.",
-                    fix,
-                    code="unknown_parameter",
-                )
 
 
 def parameters_default(manifest: Manifest) -> str | None:
@@ -425,8 +312,8 @@ def parameters_default(manifest: Manifest) -> str | None:
     declared = [entry for task in manifest.tasks.values() for entry in task.inputs if entry.name == "parameters_file"]
     found = {entry.default or "parameters.yaml" for entry in declared}
     if len(found) > 1:
-        raise _bad(
-            f"The tasks expect parameters_file at different places: {_names(sorted(found))}.",
+        raise bad_manifest(
+            f"The tasks expect parameters_file at different places: {names_of(sorted(found))}.",
             "Use one default for all tasks.",
         )
     return found.pop() if found else None
@@ -449,13 +336,13 @@ def relative_path(text: str, where: str) -> str:
         or any(ord(letter) < 32 for letter in text)
         or len(text) > limits.ARCHIVE_PATH_BYTES
     ):
-        raise _bad(
+        raise bad_manifest(
             f"{where}: {text[:100]!r} is not a plain relative path.",
             "Use a path inside the workspace folder, such as data/images.",
             code="bad_path",
         )
     if path.is_absolute() or ".." in path.parts or str(path) == ".":
-        raise _bad(
+        raise bad_manifest(
             f"{where}: {text[:100]!r} leads out of its folder.", "Use a relative path without '..'.", code="bad_path"
         )
     return str(path)
@@ -466,7 +353,7 @@ def _mapping(document: Mapping[str, Any], key: str, label: str, *, required: boo
     if value is None and not required:
         return {}
     if not isinstance(value, dict) or (required and not value):
-        raise _bad(
+        raise bad_manifest(
             f"{label}: {key!r} is {'missing' if value is None else 'not a mapping with entries'}.",
             f"Write '{key}:' with indented entries below it.",
         )
@@ -476,7 +363,7 @@ def _mapping(document: Mapping[str, Any], key: str, label: str, *, required: boo
 def _string(document: Mapping[str, Any], key: str, label: str, *, default: str | None = None) -> str:
     value = document.get(key, default)
     if not isinstance(value, str) or not value or len(value) > limits.URL_LENGTH:
-        raise _bad(
+        raise bad_manifest(
             f"{label}: {key!r} must be a non-empty text.",
             f"Write '{key}: ...' with text of at most {limits.URL_LENGTH:,} characters.",
         )
@@ -486,7 +373,7 @@ def _string(document: Mapping[str, Any], key: str, label: str, *, default: str |
 def _image(section: Mapping[str, Any], label: str) -> str:
     image = section.get("image")
     if not isinstance(image, str) or not _IMAGE.fullmatch(image) or ".." in image:
-        raise _bad(
+        raise bad_manifest(
             f"{label}: image {image!r} is not an image name.", "Use e.g. 'organisation/name:1.0'.", code="bad_image"
         )
     return image
@@ -494,14 +381,16 @@ def _image(section: Mapping[str, Any], label: str) -> str:
 
 def _check_name(name: str, where: str) -> None:
     if not _NAME.fullmatch(name):
-        raise _bad(
+        raise bad_manifest(
             f"{where} name {name[:80]!r} is not an identifier.", "Use letters, digits and underscores, up to 64."
         )
 
 
-def _names(names: Any) -> str:
+def names_of(names: Any) -> str:
+    """Names for a sentence, parted by commas."""
     return ", ".join(str(getattr(name, "value", name)) for name in names)
 
 
-def _bad(what: str, fix: str, *, code: str = "bad_manifest") -> InvalidInput:
+def bad_manifest(what: str, fix: str, *, code: str = "bad_manifest") -> InvalidInput:
+    """The error for a manifest that breaks a rule."""
     return InvalidInput(code, what, fix)

@@ -279,7 +279,7 @@ def _folder_settings(folder: Path) -> dict[str, str]:
 
 
 def _packages(folder: Path) -> dict[Kind, Package]:
-    from medperf.domain.manifests import kind_of
+    from medperf.domain.kinds import kind_of
     from medperf.flows.packaging import package_mlcube
     from medperf.runtime.manifests.files import load_cube
 

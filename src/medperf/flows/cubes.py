@@ -12,7 +12,8 @@ from typing import get_args
 from medperf.domain.digests import Digest
 from medperf.domain.errors import InvalidInput
 from medperf.domain.events import Note, StepFinished, StepStarted
-from medperf.domain.manifests import Manifest, parameters_default, parse_manifest, require_kind
+from medperf.domain.kinds import require_kind
+from medperf.domain.manifests import Manifest, parameters_default, parse_manifest
 from medperf.domain.states import Kind
 from medperf.flows.paths import local_path
 from medperf.flows.site import Site

@@ -47,7 +47,8 @@ def submit_mlcube(site: Site, submission: MLCubeSubmission) -> MLCubeView:
     # Here, so that listing costs none of it.
     import tempfile
 
-    from medperf.domain.manifests import kind_of, parse_manifest
+    from medperf.domain.kinds import kind_of
+    from medperf.domain.manifests import parse_manifest
     from medperf.flows.cubes import check_layout
 
     submission = replace(submission, name=submission.name.strip())

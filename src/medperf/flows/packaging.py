@@ -9,7 +9,8 @@ from pathlib import Path
 
 from medperf.domain.digests import Digest
 from medperf.domain.errors import Conflict
-from medperf.domain.manifests import kind_of, parameters_default
+from medperf.domain.kinds import kind_of
+from medperf.domain.manifests import parameters_default
 from medperf.domain.states import Kind
 from medperf.flows.files import FILE_NAMES, digest_file
 from medperf.flows.paths import local_path

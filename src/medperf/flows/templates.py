@@ -8,7 +8,7 @@ from string import Template
 from typing import Literal
 
 from medperf.domain.errors import Conflict, InvalidInput
-from medperf.domain.manifests import KIND_TASKS
+from medperf.domain.kinds import KIND_TASKS
 from medperf.domain.states import Kind
 from medperf.flows.paths import local_path
 

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from medperf.domain.errors import InvalidInput
-from medperf.domain.manifests import kind_of, parse_manifest, require_kind
+from medperf.domain.kinds import kind_of, require_kind
+from medperf.domain.manifests import parse_manifest
 from medperf.domain.states import Kind
 
 MODEL: dict[str, Any] = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from medperf.domain.digests import Digest
 from medperf.domain.errors import InvalidInput
-from medperf.domain.manifests import Manifest, Parameter, kind_of, parse_manifest
+from medperf.domain.kinds import kind_of
+from medperf.domain.manifests import Manifest, Parameter, parse_manifest
 from medperf.domain.states import Kind
 from medperf.wire.models import MLCubeCreate
 
