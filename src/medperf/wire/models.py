@@ -17,7 +17,7 @@ from medperf.domain.states import Approval, Kind, State
 def _digest(value: str) -> str:
     try:
         return str(Digest(value))
-    except Exception as error:
+    except InvalidInput as error:
         raise ValueError(str(error)) from error
 
 
