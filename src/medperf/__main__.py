@@ -1,7 +1,5 @@
 """``python -m medperf``: the same command line."""
 
-import sys
+from medperf.cli.main import entry
 
-from medperf.cli.main import main
-
-sys.exit(main())
+entry()

@@ -11,8 +11,9 @@ from medperf import __version__
 TYPE_CHECKING = False  # typing itself costs as much as starting Python
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
-__all__ = ["COMMANDS", "Entry", "main", "root_help"]
+__all__ = ["COMMANDS", "Entry", "entry", "main", "root_help"]
 
 
 class Entry:
@@ -81,6 +82,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(given, leading=leading, problem=problem)
 
 
+def entry() -> NoReturn:
+    """The program: `main`, then the end of the process at once.
+
+    Taking the interpreter apart costs more than most commands do; everything is written and closed by now. Where a thread still
+    lives, or a stream cannot be flushed, Python ends the process its own way.
+    """
+    code = main()
+    threads = sys.modules.get("threading")
+    if threads is None or threads.active_count() == 1:
+        try:
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+        except (OSError, ValueError):
+            sys.exit(code)
+        os._exit(code)
+    sys.exit(code)
+
+
 def root_help() -> str:
     """The text of ``medperf --help``."""
     width = max(len(entry.name) for entry in COMMANDS)
@@ -115,8 +135,14 @@ def _say(text: str) -> int:
             sys.stdout.flush()
     except BrokenPipeError:  # the reader has gone; Python's own flush at exit must not complain either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stderr.write(
+            f"Error: The answer cannot be written: {error.strerror}.\nWhat to do: Write it somewhere else.\n"
+        )
+        return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

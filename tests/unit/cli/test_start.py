@@ -125,3 +125,20 @@ def test_a_current_folder_that_was_removed_is_no_fault(tmp_path: Path, words: tu
         [sys.executable, "-c", code, *words], cwd=gone, env=environ, capture_output=True, text=True, check=False
     )
     assert (process.returncode, process.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["profile", "ls"]])
+def test_the_program_ends_at_once_and_loses_nothing(words: list[str], tmp_path: Path) -> None:
+    environ = {**os.environ, "MEDPERF_HOME": str(tmp_path / "home")}
+    program = [str(Path(sys.executable).with_name("medperf")), *words]
+    piped = subprocess.run(program, env=environ, capture_output=True, text=True, check=True)
+    module = subprocess.run(
+        [sys.executable, "-m", "medperf", *words], env=environ, capture_output=True, text=True, check=True
+    )
+    assert piped.stdout == module.stdout != ""
+    assert (piped.stderr, module.stderr) == ("", "")
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(program, env=environ, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 1
+    assert "cannot be written" in ended.stderr
+    assert "Traceback" not in ended.stderr
