@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tarfile
 from pathlib import Path
 
@@ -245,3 +246,23 @@ def test_a_refused_registration_takes_its_uploads_back(registered: Command, work
     assert answer.code == 1
     assert "name" in answer.error["what"]
     assert assets(registered) == before
+
+
+def test_seeding_for_the_later_roles(medperf: Command, server: RunningServer, home: Path) -> None:
+    home.mkdir(mode=0o700)
+    packages = Path(sys.prefix) / "medperf-cache"  # what the demo and the documents' tests downloaded already
+    packages.mkdir(exist_ok=True)
+    (home / "cache").symlink_to(packages)
+    seeded = medperf("server", "seed", "--demo", "data", "--server", server.url, "--format", "json")
+    assert seeded.code == 0, seeded.err
+    assert (seeded.json["mlcubes"], seeded.json["benchmarks"]) == ([1, 2, 3, 4], [1])
+    assert (
+        medperf("server", "seed", "--demo", "data", "--server", server.url, "--format", "json").error["code"]
+        == "already_seeded"
+    )
+    assert medperf("--server", server.url, "login", "-u", "testmodelowner", "-p", "test").code == 0
+    assert medperf("--server", server.url, "benchmark", "view", "1", "--format", "json").json["approval"] == "APPROVED"
+    # The model owner reads the benchmark's demo data, preparator and evaluator, and runs a model of their own.
+    tested = medperf("--server", server.url, "test", "run", "-b", 1, "-m", 4, "--format", "json")
+    assert tested.code == 0, tested.err
+    assert tested.json["report"]["model"]["mlcube"] == 4
