@@ -13,7 +13,7 @@ from medperf.domain.states import Approval, Kind, State
 from medperf.flows.files import host, obtain
 from medperf.flows.paths import local_path
 from medperf.flows.site import Site
-from medperf.flows.uploads import Uploads, create_once, name_taken
+from medperf.flows.uploads import Uploads, create_once, refuse_taken_name
 from medperf.wire.models import BenchmarkCreate, BenchmarkView, Decision, MLCubeCreate, MLCubeView
 
 if TYPE_CHECKING:  # the flows import them: listing costs none of it
@@ -66,7 +66,7 @@ def submit_benchmark(site: Site, submission: BenchmarkSubmission) -> BenchmarkSu
     if submission.demo_hash:
         Digest(submission.demo_hash)
     contract = read_contract(submission.metrics_contract) if submission.metrics_contract else None
-    refuse_taken_name(site, submission.name)
+    refuse_taken_name(site, "benchmark", submission.name)
     wanted = (
         (submission.preparator, Kind.PREPARATOR),
         (submission.reference_model, Kind.MODEL),
@@ -132,7 +132,7 @@ def submit_benchmark_from_folder(
     description = description if description is not None else settings.get("description", "")
     docs_url = docs_url if docs_url is not None else settings.get("docs_url", "")
     BenchmarkCreate.check(name=name, description=description, docs_url=docs_url)
-    refuse_taken_name(site, name)
+    refuse_taken_name(site, "benchmark", name)
     if metrics_contract is None and (folder / CONTRACT_FILE).is_file():
         metrics_contract = str(folder / CONTRACT_FILE)
     contract = read_contract(metrics_contract) if metrics_contract else None
@@ -194,18 +194,6 @@ def decide_benchmark(site: Site, benchmark_id: int, *, approve: bool, reason: st
     """Approve or reject, as an admin."""
     decision = Decision.of(approval=Approval.APPROVED if approve else Approval.REJECTED, reason=reason)
     return site.api.benchmarks.decide(benchmark_id, decision)
-
-
-def refuse_taken_name(site: Site, name: str) -> None:
-    """Found before the long test.
-
-    Raises:
-        Conflict: the account has a benchmark of this name.
-    """
-    taken = next(iter(site.api.benchmarks.list(owner="me", name=name, limit=1)), None)
-    problem = name_taken(site, "benchmark", name, taken.id if taken else None)
-    if problem is not None:
-        raise problem
 
 
 def read_contract(source: str) -> MetricsContract:

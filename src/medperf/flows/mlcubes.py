@@ -13,7 +13,7 @@ from medperf.domain.events import Note
 from medperf.domain.states import Kind, State
 from medperf.flows.files import FILE_NAMES, Obtained, digest_file, host, is_remote, obtain
 from medperf.flows.site import Site
-from medperf.flows.uploads import Uploads, create_once, name_taken
+from medperf.flows.uploads import Uploads, create_once, refuse_taken_name
 from medperf.wire.models import FileName, FileRef, FormName, MLCubeCreate, MLCubeView
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def submit_mlcube(site: Site, submission: MLCubeSubmission) -> MLCubeView:
         site.emit(
             Note(f"Unknown sections of the manifest were read over: {', '.join(manifest.unknown)}.", level="warning")
         )
-    refuse_taken_name(site, submission.name)
+    refuse_taken_name(site, "mlcube", submission.name)
     with tempfile.TemporaryDirectory(prefix="medperf-") as temporary:
         files: dict[FileName, Obtained] = {"manifest": manifest_file}
         if submission.parameters:
@@ -115,18 +115,6 @@ def list_mlcubes(
 def view_mlcube(site: Site, mlcube_id: int) -> MLCubeView:
     """One MLCube with its manifest."""
     return site.api.mlcubes.get(mlcube_id)
-
-
-def refuse_taken_name(site: Site, name: str) -> None:
-    """Found before anything is uploaded.
-
-    Raises:
-        Conflict: the account has an MLCube of this name.
-    """
-    taken = next(iter(site.api.mlcubes.list(owner="me", name=name, limit=1)), None)
-    problem = name_taken(site, "mlcube", name, taken.id if taken else None)
-    if problem is not None:
-        raise problem
 
 
 def _check_hashes(submission: MLCubeSubmission) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
@@ -10,7 +10,7 @@ from medperf.domain.digests import Digest
 from medperf.domain.errors import Conflict, MedPerfError, ServerUnavailable
 from medperf.domain.events import Note
 from medperf.flows.site import Site
-from medperf.wire.models import AssetView, Body
+from medperf.wire.models import AssetView, BenchmarkView, Body, MLCubeView
 
 Created = TypeVar("Created")
 Sent = TypeVar("Sent", bound=Body)
@@ -87,19 +87,29 @@ def forget_unanswered(site: Site, kind: str, name: str) -> bool:
     return found
 
 
-def name_taken(site: Site, kind: Literal["mlcube", "benchmark"], name: str, taken_id: int | None) -> Conflict | None:
-    """The error for a name that the account has used, in the words that fit how it came to be; None if ``taken_id`` is."""
+def refuse_taken_name(site: Site, kind: Literal["mlcube", "benchmark"], name: str) -> None:
+    """Found before anything is uploaded or run; in the words that fit how the name came to be taken.
+
+    Raises:
+        Conflict: the account has one of this name.
+    """
+    mine: Iterable[MLCubeView] | Iterable[BenchmarkView]
+    if kind == "mlcube":
+        mine = site.api.mlcubes.list(owner="me", name=name, limit=1)
+    else:
+        mine = site.api.benchmarks.list(owner="me", name=name, limit=1)
+    taken_id = next((view.id for view in mine), None)
     unanswered = forget_unanswered(site, kind, name)
     if taken_id is None:
-        return None
+        return
     noun = {"mlcube": "an MLCube", "benchmark": "a benchmark"}[kind]
     look = f"look at it: medperf {kind} view {taken_id}"
     if unanswered:
-        return Conflict(
+        raise Conflict(
             "name_taken",
             f"Your earlier try reached the server: {name!r} is {kind} {taken_id}, although its answer was lost.",
             f"Nothing is left to do if its files are still the ones you mean; {look}",
         )
-    return Conflict(
+    raise Conflict(
         "name_taken", f"You already have {noun} named {name!r} (id {taken_id}).", f"Choose another name, or {look}"
     )
