@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("medperf.server.admin")
 PROGRAM = "import sys; from medperf.cli.main import main; sys.exit(main())"
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import stat
 import subprocess
 import sys
@@ -165,7 +164,6 @@ print(len(workspace.reports.ls()))
 """
 
 
-@pytest.mark.skipif(shutil.which("bwrap") is None, reason="a small disk is made with bubblewrap")
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
