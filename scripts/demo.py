@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +34,44 @@ class DemoFailed(Exception):
     """A step did something else than the tutorial says."""
 
 
+class Interrupts:
+    """SIGINT and SIGTERM as ``KeyboardInterrupt``, which can be put off for a moment and is never lost."""
+
+    def __init__(self) -> None:
+        self._holding = self._pending = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._arrived)
+
+    def _arrived(self, *_: object) -> None:
+        if self._holding:
+            self._pending = True
+        else:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """An interrupt that comes inside is raised at the end."""
+        self._holding = True
+        try:
+            yield
+        finally:
+            self._holding = False
+            if self._pending:
+                self._pending = False
+                raise KeyboardInterrupt
+
+
 class Player:
     """Types commands: prints each as a person would see it, passes its output on as it comes, and keeps times.
 
     Args:
         folder: the working folder, as a checkout would be.
         environ: what the commands see.
+        interrupts: who holds a Ctrl-C back while a process is being started.
     """
 
-    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, environ: Mapping[str, str], interrupts: Interrupts) -> None:
+        self._interrupts = interrupts
         self.folder = folder
         self.environ = dict(environ)
         self.times: list[tuple[str, float]] = []
@@ -130,16 +159,18 @@ class Player:
             self._running = [process for process in self._running if process.poll() is None]
 
     def _start(self, command: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            ["bash", "-c", command],
-            cwd=self.folder,
-            env=self.environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        self._running.append(process)
+        # A Ctrl-C between the start of a process and the note of it would leave the process behind.
+        with self._interrupts.held():
+            process = subprocess.Popen(
+                ["bash", "-c", command],
+                cwd=self.folder,
+                env=self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            self._running.append(process)
         return process
 
     def _forget(self, process: subprocess.Popen[bytes]) -> None:
@@ -291,10 +322,10 @@ def summary(player: Player, made: Mapping[str, Any], seconds: float) -> None:
 def main() -> int:
     """See the module's docstring."""
     started = time.monotonic()
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    interrupts = Interrupts()
     # The real path: a link to it would show as another folder in what the commands print.
     folder = Path(tempfile.mkdtemp(prefix="medperf-demo-")).resolve()
-    player = Player(folder, surroundings(folder))
+    player = Player(folder, surroundings(folder), interrupts)
     PACKAGES.mkdir(parents=True, exist_ok=True)
     (folder / "home").mkdir(mode=0o700)
     (folder / "home" / "cache").symlink_to(PACKAGES)
