@@ -1,0 +1,12 @@
+"""Audit checkpoints, and personal values apart from the events."""
+
+from __future__ import annotations
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Go forward."""
