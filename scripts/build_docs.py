@@ -1,4 +1,4 @@
-"""Remake the command reference, check the links between pages, and write the pages as HTML to ``site/``.
+"""Remake the command reference, the table of permissions and the API's description, check the links between pages, and write the pages as HTML to ``site/``.
 
 Usage: ``python scripts/build_docs.py [--check]``. With ``--check`` nothing is written; exits with 1 if the reference is stale or
 a link leads nowhere.
@@ -7,6 +7,7 @@ a link leads nowhere.
 from __future__ import annotations
 
 import html
+import json
 import os
 import re
 import shutil
@@ -20,6 +21,8 @@ from urllib.parse import unquote
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 REFERENCE = DOCS / "reference" / "cli.md"
+PERMISSIONS = DOCS / "reference" / "permissions.md"
+API = DOCS / "reference" / "openapi.json"
 SITE = ROOT / "site"
 STYLE = """body{font:16px/1.55 system-ui,sans-serif;max-width:54rem;margin:2rem auto;padding:0 1rem;color:#1c2733}
 pre{background:#f4f6f8;padding:.8rem;overflow-x:auto}code{font-size:.92em}table{border-collapse:collapse}
@@ -79,6 +82,41 @@ def reference() -> str:
             "",
         ]
     return "\n".join(lines)
+
+
+def permissions() -> str:
+    """The page of who may do what: the table of rules, as the program has it."""
+    from medperf.domain.permissions import RULES, WITHOUT_ROUTE, Right
+
+    lines = [
+        "# Who may do what",
+        "",
+        "Made from the program's own table by `make docs`. What an actor may not see is answered like what is not there.",
+        "See [organisations and rights](../concepts/organisations.md).",
+        "",
+        "| right | allows |",
+        "|---|---|",
+        *(f"| `{right.value}` | {right.meaning} |" for right in Right),
+        "",
+        "Of one's own party one has every right. A member has at least one.",
+        "",
+        "| action | what it is | who may |",
+        "|---|---|---|",
+    ]
+    for action, rule in RULES.items():
+        who = "; ".join(group.value for group in rule.may)
+        never = f"; never {' or '.join(group.value for group in rule.never)}" if rule.never else ""
+        later = " (no route yet)" if action in WITHOUT_ROUTE else ""
+        lines.append(f"| `{action.value}` | {rule.says}{later} | {who}{never} |")
+    return "\n".join(lines) + "\n"
+
+
+def api() -> str:
+    """The API's description, as the server gives it."""
+    from medperf.server.app import create_app
+    from medperf.server.settings import Settings
+
+    return json.dumps(create_app(Settings(data=ROOT)).openapi(), indent=1, ensure_ascii=False) + "\n"
 
 
 # ---------------------------------------------------------------------------------------------------------- the links
@@ -155,14 +193,14 @@ def write_site() -> int:
 
 def main() -> int:
     """See the module's docstring."""
-    made = reference()
-    if "--check" in sys.argv[1:]:
-        if not REFERENCE.exists() or REFERENCE.read_text(encoding="utf-8") != made:
-            print(f"{REFERENCE.relative_to(ROOT)} is stale: make docs")
+    made = {REFERENCE: reference(), PERMISSIONS: permissions(), API: api()}
+    for page, text in made.items():
+        if "--check" not in sys.argv[1:]:
+            page.parent.mkdir(parents=True, exist_ok=True)
+            page.write_text(text, encoding="utf-8")
+        elif not page.exists() or page.read_text(encoding="utf-8") != text:
+            print(f"{page.relative_to(ROOT)} is stale: make docs")
             return 1
-    else:
-        REFERENCE.parent.mkdir(parents=True, exist_ok=True)
-        REFERENCE.write_text(made, encoding="utf-8")
     broken = [link for page in pages() for link in broken_links(page)]
     for link in broken:
         print(link)

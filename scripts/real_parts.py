@@ -43,6 +43,20 @@ def cgroups() -> str:
     return "none"
 
 
+def postgres() -> str | None:
+    """The PostgreSQL that tests start for themselves."""
+    from medperf.testing.postgres import programs
+
+    try:
+        version = first_line(str(programs() / "postgres"), "--version")
+    except (FileNotFoundError, ModuleNotFoundError):
+        return None
+    return (
+        version
+        and f"{version.replace('postgres (PostgreSQL)', 'PostgreSQL')}, one cluster per test process on a Unix socket"
+    )
+
+
 def parts() -> list[tuple[str, str]]:
     """Name and state of each part."""
     docker = first_line("docker", "version", "--format", "{{.Server.Version}}")
@@ -54,6 +68,7 @@ def parts() -> list[tuple[str, str]]:
         ("cgroups", cgroups()),
         ("server", f"real processes on loopback, {ssl.OPENSSL_VERSION}"),
         ("database", f"SQLite {sqlite3.sqlite_version}, on disk"),
+        ("database", postgres() or "MISSING: PostgreSQL's programs are not installed"),
         ("packages", "wheels of the examples, from the index this machine uses"),
         ("docker", f"daemon {docker}, not used" if docker else "no daemon, not used"),
     ]

@@ -164,7 +164,7 @@ def test_every_command_that_is_named_exists() -> None:
         if words[0] not in names:  # a sentence that goes on after the program's name
             continue
         command, rest = find_command(words[0]), words[1:]
-        if hasattr(command, "commands") and rest and not rest[0].startswith("--"):
+        while hasattr(command, "commands") and rest and not rest[0].startswith("--"):
             command, rest = command.commands.get(rest[0]), rest[1:]
         if command is None:
             unknown.append(f"{where}: medperf {text}")

@@ -42,7 +42,8 @@ def test_a_failing_task(medperf: Command, workflow: Workflow, home: Path, fault:
         assert "the weights are corrupt" in answer.error["details"]["last_lines"]
         assert "the weights are corrupt" in medperf(*workflow.test_arguments()).err
     assert left_behind(home) == []
-    assert medperf("test", "ls", "--format", "json").json["items"] == []
+    listed = medperf("test", "ls", "--format", "json").json["items"]
+    assert {entry["state"] for entry in listed} == {"failed"}
 
 
 METRICS = {

@@ -169,7 +169,7 @@ def test_what_is_no_local_file_is_not_uploaded(online: Command) -> None:
         assert source in answer.error["what"]
     odd = Path("a\udcff.txt")
     odd.write_text("x")
-    assert online("asset", "upload", odd, "--format", "json").error["code"] == "bad_encoding"
+    assert online("asset", "upload", odd, "--format", "json").error["code"] == "invalid_input"
     assert online("asset", "upload", odd, "--name", "plain").code == 0
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import json
+import re
 import shutil
-from collections.abc import Callable, Iterator
+import sqlite3
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from starlette.testclient import TestClient
@@ -14,8 +20,12 @@ from starlette.testclient import TestClient
 from medperf.domain.digests import Digest
 from medperf.server import admin
 from medperf.server.app import create_app
+from medperf.server.location import PostgresURL, located, remember
 from medperf.server.settings import PasswordCost, Settings
+from medperf.server.tables import metadata
+from medperf.testing.postgres import Cluster
 
+T = TypeVar("T")
 API = "/api/v1"
 CHEAP = PasswordCost(time=1, memory_kib=8, lanes=1)
 PASSWORD = "correct horse"
@@ -69,11 +79,24 @@ class Person:
         headers = {} if version is None else {"If-Match": f'"{version}"'}
         return self.send("PATCH", path, json=body, headers=headers)
 
-    def upload(self, content: bytes, name: str = "file", **headers: str) -> dict[str, Any]:
+    def announce(self, content: bytes, name: str = "file", *, key: str | None = None, **fields: Any) -> Any:
+        """POST /uploads for these bytes."""
+        body = {"name": name, "size": len(content), "digest": Digest.of(content)} | fields
+        return self.post("/uploads", body, headers={} if key is None else {"Idempotency-Key": key})
+
+    def send_piece(self, upload_id: str, offset: int, content: Any) -> Any:
+        """PATCH /uploads/{id}."""
+        headers = {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
+        return self.send("PATCH", f"/uploads/{upload_id}", content=content, headers=headers)
+
+    def upload(self, content: bytes, name: str = "file", **fields: Any) -> dict[str, Any]:
         """Upload and return a FileRef document of it."""
-        answer = self.send(
-            "POST", "/assets", params={"name": name, "digest": Digest.of(content)}, content=content, headers=headers
-        )
+        started = self.announce(content, name, **fields)
+        assert started.status_code == 201, started.text
+        upload_id = started.json()["id"]
+        if content:
+            assert self.send_piece(upload_id, 0, content).status_code == 204
+        answer = self.post(f"/uploads/{upload_id}/completion")
         assert answer.status_code == 201, answer.text
         view = answer.json()
         return {"digest": view["digest"], "size": view["size"], "urls": [f"asset:{view['id']}"]}
@@ -173,9 +196,10 @@ def problem(answer: Any, status: int, code: str) -> dict[str, Any]:
 class World:
     """A running server and its people."""
 
-    def __init__(self, client: TestClient, settings: Settings) -> None:
+    def __init__(self, client: TestClient, settings: Settings, cluster: Cluster | None = None) -> None:
         self.client = client
         self.settings = settings
+        self.cluster = cluster
         self.admin = self.login("admin", "admin")
 
     @property
@@ -206,46 +230,119 @@ class World:
         return int(self.database.statements - before)
 
     def sql(self, statement: str, *parameters: Any) -> list[Any]:
-        """Straight into the file, as another process would."""
-        import sqlite3
-        from contextlib import closing
-
+        """Straight into the database, as another process would; parameters are question marks on both kinds."""
+        url = located(self.settings)
+        if url is not None:
+            assert self.cluster is not None
+            numbers = itertools.count(1)
+            numbered = re.sub(r"\?", lambda _: f"${next(numbers)}", statement)
+            return self.cluster.fetch(numbered, *parameters, database=url.name)
         with closing(sqlite3.connect(self.settings.database_file, timeout=5)) as raw, raw:
             return raw.execute(statement, parameters).fetchall()
+
+    def stored(self) -> bytes:
+        """All that the database holds."""
+        if self.cluster is None:
+            file = self.settings.database_file
+            return file.read_bytes() + file.with_name(f"{file.name}-wal").read_bytes()
+        return "".join(repr(self.sql(f'SELECT * FROM "{name}"')) for name in metadata.tables).encode()
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run ``await work()`` in the server's own event loop, where its database can be used."""
+        assert self.client.portal is not None
+        return self.client.portal.call(work)
+
+
+DATABASES = ("sqlite", "postgresql")
+
+
+def only(kind: str, *, because: str) -> Any:
+    """A test for one kind of database; ``because`` says what the other one has not."""
+    assert kind in DATABASES
+    assert because
+    return pytest.mark.parametrize("database", [kind], indirect=True)
+
+
+@pytest.fixture(params=DATABASES)
+def database(request: pytest.FixtureRequest) -> str:
+    """The kind of database that a test runs on: every test runs on both, unless it is marked with `only`."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")
 def fresh_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A development server that nobody used."""
+    """A development server that nobody used, on SQLite."""
     data = tmp_path_factory.mktemp("fresh") / "server"
     admin.init(data, development=True, password_cost=CHEAP)
     return data
 
 
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server."""
+    found = Cluster()
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="session")
+def fresh_postgres(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Path:
+    """A development server that nobody used, on PostgreSQL; its database is ``fresh``."""
+    data = tmp_path_factory.mktemp("fresh_postgres") / "server"
+    cluster.execute("CREATE DATABASE fresh")
+    admin.init(data, development=True, database=cluster.url("fresh"), password_cost=CHEAP)
+    return data
+
+
+_numbers = itertools.count(1)
+
+
 @pytest.fixture
-def settings(fresh_data: Path, tmp_path: Path) -> Settings:
+def settings(request: pytest.FixtureRequest, database: str, tmp_path: Path) -> Iterator[Settings]:
     """Settings of a copy of it."""
     data = tmp_path / "server"
-    shutil.copytree(fresh_data, data)
-    return Settings(data=data, password_cost=CHEAP)
+    copy = Settings(data=data, password_cost=CHEAP)
+    if database == "sqlite":
+        shutil.copytree(request.getfixturevalue("fresh_data"), data)
+        yield copy
+        return
+    shutil.copytree(request.getfixturevalue("fresh_postgres"), data)
+    cluster: Cluster = request.getfixturevalue("cluster")
+    name = f"test{next(_numbers)}"
+    cluster.execute(f"CREATE DATABASE {name} TEMPLATE fresh STRATEGY FILE_COPY")
+    remember(copy, PostgresURL.parse(cluster.url(name)))
+    yield copy
+    cluster.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 @pytest.fixture
-def make_world(settings: Settings) -> Iterator[Callable[..., World]]:
+def make_world(request: pytest.FixtureRequest, database: str, settings: Settings) -> Iterator[Callable[..., World]]:
     """Start the server with other settings."""
-    import contextlib
-
     with contextlib.ExitStack() as stack:
 
         def make(**changes: Any) -> World:
             changed = replace(settings, **changes)
             client = stack.enter_context(TestClient(create_app(changed), raise_server_exceptions=True))
-            return World(client, changed)
+            return World(client, changed, request.getfixturevalue("cluster") if database == "postgresql" else None)
 
         yield make
+    for line in settings.log_file.read_text().splitlines() if settings.log_file.exists() else ():
+        if '"fault"' in line:  # shown with a test that failed
+            print(json.loads(line)["exception"])
 
 
 @pytest.fixture
 def world(make_world: Callable[..., World]) -> World:
     """The server with default settings."""
     return make_world()
+
+
+@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.long)], ids=["some", "all"])
+def house(request: pytest.FixtureRequest, database: str, settings: Settings) -> Iterator[Any]:
+    """A server whose requests go on when told: an `orders.Theatre`."""
+    from .orders import theatre
+
+    cluster = request.getfixturevalue("cluster") if database == "postgresql" else None
+    with theatre(settings, cluster, thorough=request.param) as found:
+        yield found

@@ -122,7 +122,7 @@ def test_disabled_account(world: World) -> None:
 
 def test_disabled_account_whose_token_lives(world: World) -> None:
     person = world.person("alice")
-    world.sql("UPDATE users SET is_active = 0 WHERE id = ?", person.id)
+    world.sql("UPDATE users SET is_active = false WHERE id = ?", person.id)
     problem(person.get("/me"), 401, "account_disabled")
 
 
@@ -130,9 +130,9 @@ def test_no_admin_locks_the_door_behind_them(world: World) -> None:
     problem(world.admin.patch(f"/users/{world.admin.id}", {"is_active": False}), 409, "own_account")
     second = world.person("root", admin=True)
     assert second.patch(f"/users/{world.admin.id}", {"is_active": False}).status_code == 200
-    world.sql("UPDATE users SET is_active = 1 WHERE id = ?", world.admin.id)
+    world.sql("UPDATE users SET is_active = true WHERE id = ?", world.admin.id)
     # the last one: whoever asks was an admin when the request began
-    world.sql("UPDATE users SET is_admin = 0 WHERE id = ?", world.admin.id)
+    world.sql("UPDATE users SET is_admin = false WHERE id = ?", world.admin.id)
     problem(second.patch(f"/users/{second.id}", {"is_active": False}), 409, "own_account")
 
 

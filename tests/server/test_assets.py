@@ -1,17 +1,20 @@
-"""Files the server hosts."""
+"""Files the server hosts: who reads them, which bytes they get, how they go."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
 from typing import Any
 
 import pytest
 
 from medperf.domain.digests import Digest
+from medperf.server.assets import sweep
+from medperf.server.assets.ranges import UnsatisfiableError, names_tag, part_of
 
-from .conftest import World, problem
+from .conftest import Person, World, problem
 
-CONTENT = bytes(range(256)) * 10_000
+CONTENT = bytes(range(256)) * 4_000
+TAG = f'"{Digest.of(CONTENT)}"'
 
 
 def stored(world: World) -> list[str]:
@@ -19,74 +22,165 @@ def stored(world: World) -> list[str]:
     return sorted(path.name for path in world.settings.assets.rglob("*") if path.is_file())
 
 
-def pieces() -> Iterator[bytes]:
-    for start in range(0, len(CONTENT), 100_000):
-        yield CONTENT[start : start + 100_000]
+def number(ref: dict[str, Any]) -> str:
+    """The id in a FileRef document of an asset."""
+    return str(ref["urls"][0]).removeprefix("asset:")
 
 
-def test_up_and_down(world: World) -> None:
+def settle(world: World) -> None:
+    """Wait for what goes on after answers."""
+
+    async def wait() -> None:
+        background = world.client.app.state.context.background  # type: ignore[attr-defined]
+        others = [task for name, task in background.tasks.items() if name != "sweep"]
+        await asyncio.gather(*others, return_exceptions=True)
+
+    world.run(wait)
+
+
+def swept(world: World) -> list[str]:
+    """What is there after a whole sweep."""
+    world.run(lambda: sweep.sweep(world.client.app.state.context, whole=True))  # type: ignore[attr-defined]
+    return stored(world)
+
+
+def test_the_bytes_come_back(world: World) -> None:
     alice = world.person("alice")
-    digest = Digest.of(CONTENT)
-    answer = alice.send("POST", "/assets", params={"name": "weights.onnx", "digest": digest}, content=pieces())
-    view = answer.json()
-    assert (answer.status_code, view["digest"], view["size"], view["name"]) == (
-        201,
-        digest,
-        len(CONTENT),
-        "weights.onnx",
-    )
-    assert stored(world) == [digest.hex]
-    got = alice.get(f"/assets/{view['id']}/content")
-    assert got.content == CONTENT
-    assert got.headers["etag"] == f'"{digest}"'
+    asset = number(alice.upload(CONTENT, "weights.onnx"))
+    got = alice.get(f"/assets/{asset}/content")
+    assert (got.status_code, got.content) == (200, CONTENT)
+    assert got.headers["etag"] == TAG
+    assert got.headers["accept-ranges"] == "bytes"
     assert "weights.onnx" in got.headers["content-disposition"]
-    part = alice.get(f"/assets/{view['id']}/content", headers={"Range": "bytes=1000-"})
-    assert (part.status_code, part.content) == (206, CONTENT[1000:])
-    fresh = alice.get(f"/assets/{view['id']}/content", headers={"Range": "bytes=1000-", "If-Range": '"other"'})
-    assert (fresh.status_code, len(fresh.content)) == (200, len(CONTENT))
-    assert alice.get(f"/assets/{view['id']}/content", headers={"If-None-Match": f'"{digest}"'}).status_code == 304
+    assert stored(world) == [Digest.of(CONTENT).hex]
+    head = alice.send("HEAD", f"/assets/{asset}/content", headers={"Range": "bytes=0-1"})
+    assert (head.status_code, head.headers["content-length"], head.content) == (200, str(len(CONTENT)), b"")
+    for tags in (TAG, f'"other", W/{TAG}', "*"):
+        unchanged = alice.get(f"/assets/{asset}/content", headers={"If-None-Match": tags})
+        assert (unchanged.status_code, unchanged.content) == (304, b"")
+    view = alice.get(f"/assets/{asset}").json()
+    assert (view["digest"], view["size"], view["name"]) == (Digest.of(CONTENT), len(CONTENT), "weights.onnx")
 
 
-def test_wrong_digest_leaves_nothing(world: World) -> None:
-    answer = world.admin.send("POST", "/assets", params={"name": "x", "digest": Digest.of(b"other")}, content=CONTENT)
-    problem(answer, 400, "digest_mismatch")
-    assert stored(world) == []
-    assert world.admin.get("/assets").json()["items"] == []
+RANGES = {
+    "bytes=0-": (0, len(CONTENT)),
+    "bytes=1000-": (1000, len(CONTENT)),
+    "bytes=0-0": (0, 1),
+    "bytes=5-9": (5, 10),
+    "bytes=-7": (len(CONTENT) - 7, len(CONTENT)),
+    f"bytes=-{len(CONTENT) + 5}": (0, len(CONTENT)),
+    f"bytes={len(CONTENT) - 1}-": (len(CONTENT) - 1, len(CONTENT)),
+    f"bytes=3-{'9' * 40}": (3, len(CONTENT)),
+}
+
+
+def test_a_range(world: World) -> None:
+    asset = number(world.admin.upload(CONTENT))
+    for wanted, (start, end) in RANGES.items():
+        got = world.admin.get(f"/assets/{asset}/content", headers={"Range": wanted, "If-Range": TAG})
+        assert (got.status_code, got.content) == (206, CONTENT[start:end]), wanted
+        assert got.headers["content-range"] == f"bytes {start}-{end - 1}/{len(CONTENT)}"
+        assert got.headers["content-length"] == str(end - start)
+
+
+def test_ranges_that_are_the_whole_file_or_nothing(world: World) -> None:
+    asset, empty = number(world.admin.upload(CONTENT)), number(world.admin.upload(b""))
+    for wanted in ("bytes=0-1,4-5", "bytes=9-3", "lines=1-2", "bytes=a-b", "bytes=-", "bytes=1", "bytes=\u0661-"):
+        got = world.admin.get(f"/assets/{asset}/content", headers={"Range": wanted.encode()})
+        assert (got.status_code, len(got.content)) == (200, len(CONTENT)), wanted
+    for condition in ('"other"', f"W/{TAG}", "Mon, 23 Nov 2026 00:00:00 GMT"):
+        got = world.admin.get(f"/assets/{asset}/content", headers={"Range": "bytes=5-", "If-Range": condition})
+        assert (got.status_code, len(got.content)) == (200, len(CONTENT)), condition
+    for wanted, place in (
+        (f"bytes={len(CONTENT)}-", asset),
+        (f"bytes={'9' * 5000}-", asset),
+        ("bytes=-0", asset),
+        ("bytes=0-", empty),
+    ):
+        got = world.admin.get(f"/assets/{place}/content", headers={"Range": wanted})
+        problem(got, 416, "no_such_range")
+        assert got.headers["content-range"] == f"bytes */{len(CONTENT) if place == asset else 0}"
+
+
+def test_every_range_of_small_files() -> None:
+    for size in range(4):
+        content = bytes(range(size))
+        for first in range(5):
+            for last in (None, *range(5)):
+                wanted = f"bytes={first}-{'' if last is None else last}"
+                try:
+                    part = part_of(size, wanted=wanted, condition=None, tag=TAG)
+                except UnsatisfiableError:
+                    assert first >= size
+                    continue
+                if last is not None and last < first:
+                    assert part is None
+                else:
+                    assert part is not None
+                    end = size if last is None else last + 1
+                    assert content[slice(*part)] == content[first:end] != b""
+    assert not names_tag(None, TAG)
+    assert not names_tag('"a", "b"', TAG)
+
+
+def test_odd_names(world: World) -> None:
+    for name in ("naïve \u2713.tar.gz", '../../etc/"passwd"', "x" * 128, "a;b"):
+        asset = number(world.admin.upload(b"", name=name))
+        got = world.admin.get(f"/assets/{asset}/content")
+        assert (got.status_code, got.content) == (200, b"")
+        assert "\n" not in got.headers["content-disposition"]
 
 
 def test_same_bytes_twice_look_like_the_first_time(world: World) -> None:
+    """A stranger's digest opens nothing: its bytes must be sent, and every answer is what it would be without the stranger."""
     alice, bob = world.person("alice"), world.person("bob")
-    first, second = alice.upload(CONTENT), bob.upload(CONTENT)
-    assert first["digest"] == second["digest"]
-    assert first["urls"] != second["urls"]
+    first = alice.upload(CONTENT)
+    started = bob.announce(CONTENT).json()
+    assert started["offset"] == 0
+    problem(bob.post(f"/uploads/{started['id']}/completion"), 409, "upload_incomplete")
+    assert bob.get(f"/assets?digest={first['digest']}").json()["items"] == []
+    assert bob.send_piece(started["id"], 0, CONTENT).status_code == 204
+    second = bob.post(f"/uploads/{started['id']}/completion").json()
+    assert second["digest"] == first["digest"]
+    assert f"asset:{second['id']}" != first["urls"][0]
     assert len(stored(world)) == 1
-    problem(bob.get(f"/assets/{first['urls'][0].removeprefix('asset:')}"), 404, "no_such_asset")
+    problem(bob.get(f"/assets/{number(first)}"), 404, "no_such_asset")
+    problem(bob.get(f"/assets/{number(first)}/content"), 404, "no_such_asset")
     assert bob.get(f"/assets?digest={first['digest']}").json()["items"][0]["owner"]["name"] == "bob"
 
 
-def test_limits(make_world: Any) -> None:
-    world = make_world(asset_bytes=1000, asset_quota_bytes=1500)
-    problem(world.admin.send("POST", "/assets", params={"name": "x"}, content=b"x" * 1001), 413, "asset_too_large")
-    world.admin.upload(b"x" * 1000)
-    problem(world.admin.send("POST", "/assets", params={"name": "y"}, content=b"y" * 501), 413, "quota_exceeded")
-    assert len(stored(world)) == 1
-    world.person("alice").upload(b"z" * 1000)
+def test_naming_a_strangers_asset(world: World) -> None:
+    """With its id, digest and size right, in every place that takes a reference: as if it were not there."""
+    alice, eve = world.person("alice"), world.person("eve")
+    secret = alice.upload(b"weights")
+    absent = {**secret, "urls": ["asset:4711"]}
 
+    def answers(ref: dict[str, Any]) -> list[Any]:
+        found = []
+        for file in ("additional", "image", "parameters"):
+            body = eve.cube_body("model", name=f"stolen {file}")
+            body["files"][file] = ref
+            found.append(eve.post("/mlcubes", body))
+        body = eve.cube_body("model", name="also on the web")
+        body["files"]["image"] = {**ref, "urls": ["https://example.org/x", *ref["urls"]]}
+        found.append(eve.post("/mlcubes", body))
+        wanted = eve.benchmark_body(name=f"by {number(ref)}")
+        wanted["demo"] = ref
+        wanted["report"]["demo_digest"] = ref["digest"]
+        return [*found, eve.post("/benchmarks", wanted)]
 
-@pytest.mark.parametrize("query", ["", "name=", "name=x&digest=md5:1", "name=x&size=3", "name=a%0Ab"])
-def test_bad_questions(world: World, query: str) -> None:
-    assert world.admin.send("POST", f"/assets?{query}", content=b"x").status_code == 400
+    def said(answer: Any, ref: dict[str, Any]) -> Any:
+        return {**answer.json(), "detail": answer.json()["detail"].replace(number(ref), "ID")}
 
-
-def test_an_upload_may_exceed_the_limit_of_bodies(make_world: Any) -> None:
-    make_world(body_bytes=1000).admin.upload(b"x" * 5000)
-
-
-def test_empty_file_and_odd_names(world: World) -> None:
-    for name in ("empty", "naïve \u2713.tar.gz", '../../etc/"passwd"', "x" * 128):
-        ref = world.admin.upload(b"", name=name)
-        got = world.admin.get(f"/assets/{ref['urls'][0].removeprefix('asset:')}/content")
-        assert (got.status_code, got.content) == (200, b"")
+    for hidden, missing in zip(answers(secret), answers(absent), strict=True):
+        assert said(hidden, secret) == said(missing, absent)
+        problem(hidden, 400, "unknown_asset")
+    problem(eve.send("DELETE", f"/assets/{number(secret)}"), 404, "no_such_asset")
+    problem(
+        eve.get(f"/assets/{number(secret)}/content", headers={"If-None-Match": f'"{secret["digest"]}"'}),
+        404,
+        "no_such_asset",
+    )
 
 
 def test_who_reads(world: World) -> None:
@@ -117,73 +211,105 @@ def test_who_reads(world: World) -> None:
     assert readable(bob) == opened
 
 
-def test_interrupted_upload_leaves_nothing(world: World) -> None:
-    """The client goes away in the middle."""
-    import asyncio
-
-    async def run() -> None:
-        messages = [{"type": "http.request", "body": CONTENT, "more_body": True}, {"type": "http.disconnect"}]
-
-        async def receive() -> Any:
-            return messages.pop(0)
-
-        async def send(message: Any) -> None:
-            raise AssertionError(message)
-
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": "/api/v1/assets",
-            "raw_path": b"/api/v1/assets",
-            "root_path": "",
-            "scheme": "http",
-            "query_string": b"name=x",
-            "headers": [(b"authorization", f"Bearer {world.admin.token}".encode())],
-            "client": ("127.0.0.1", 1),
-            "server": ("localhost", 80),
-        }
-        await world.client.app(scope, receive, send)
-
-    asyncio.run(run())
-    assert stored(world) == []
-    assert "fault" not in world.settings.log_file.read_text()
-
-
-def test_uploads_leave_the_database_room(make_world: Any) -> None:
-    world = make_world(reserve_bytes=2**60)
-    problem(world.admin.send("POST", "/assets", params={"name": "x"}, content=CONTENT), 507, "storage_full")
-    assert stored(world) == []
-
-
-def test_sweep(tmp_path: Any) -> None:
-    import os
-
-    from medperf.server.assets.store import AssetStore
-
-    store = AssetStore(tmp_path)
-    kept, old, young = "a" * 64, "b" * 64, "c" * 64
-    for name in (kept, old, young):
-        path = store.path("now", f"sha256:{name}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
-        if name != young:
-            os.utime(path, (0, 0))
-    (tmp_path / "gone").mkdir()
-    os.utime(tmp_path / "gone", (0, 0))
-    store.sweep("now", {f"sha256:{kept}"})
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [kept, young]
-    assert not (tmp_path / "gone").exists()
-
-
 def test_an_asset_can_be_taken_back_until_something_names_it(world: World) -> None:
     alice, bob = world.person("alice"), world.person("bob")
-    asset_id = alice.upload(CONTENT)["urls"][0].removeprefix("asset:")
-    problem(bob.send("DELETE", f"/assets/{asset_id}"), 404, "no_such_asset")
-    problem(world.admin.send("DELETE", f"/assets/{asset_id}"), 403, "not_the_owner")
-    assert alice.send("DELETE", f"/assets/{asset_id}").status_code == 204
-    problem(alice.send("DELETE", f"/assets/{asset_id}"), 404, "no_such_asset")
+    asset = number(alice.upload(CONTENT))
+    problem(bob.send("DELETE", f"/assets/{asset}"), 404, "no_such_asset")
+    assert world.admin.send("DELETE", f"/assets/{asset}").status_code == 403
+    assert alice.send("DELETE", f"/assets/{asset}").status_code == 204
+    problem(alice.send("DELETE", f"/assets/{asset}"), 404, "no_such_asset")
     assert alice.get("/assets").json()["items"] == []
-    assert alice.upload(CONTENT)["urls"][0] != f"asset:{asset_id}", "numbers are never given again"
-    alice.make_cube("model")
-    used = alice.get("/mlcubes/1").json()["files"]["project"]["urls"][0].removeprefix("asset:")
+    assert number(alice.upload(CONTENT)) != asset, "numbers are never given again"
+    cube = alice.make_cube("model")
+    used = number(cube["files"]["project"])
     problem(alice.send("DELETE", f"/assets/{used}"), 409, "asset_in_use")
+    assert alice.get(f"/assets/{used}/content").status_code == 200
+
+
+def test_what_others_name_was_published_first(world: World) -> None:
+    """A stranger may name what a benchmark shows; that never blocks a delete that would have been possible without the stranger."""
+    alice, bob = world.person("alice"), world.person("bob")
+    benchmark = alice.make_benchmark()
+    world.approve(benchmark)
+    body = bob.cube_body("model", name="bob's")
+    body["files"]["additional"] = benchmark["demo"]
+    assert bob.post("/mlcubes", body).status_code == 201
+    problem(alice.send("DELETE", f"/assets/{number(benchmark['demo'])}"), 409, "asset_in_use")
+    world.approve(world.person("carol").make_benchmark(name="other"), "REJECTED")
+
+
+def test_the_bytes_of_a_deleted_asset_go_with_it_unless_another_has_them(world: World) -> None:
+    alice, bob = world.person("alice"), world.person("bob")
+    first, second = number(alice.upload(CONTENT)), number(bob.upload(CONTENT))
+    assert alice.send("DELETE", f"/assets/{first}").status_code == 204
+    settle(world)
+    assert stored(world) == [Digest.of(CONTENT).hex]
+    assert bob.get(f"/assets/{second}/content").content == CONTENT
+    assert bob.send("DELETE", f"/assets/{second}").status_code == 204
+    settle(world)
+    assert stored(world) == []
+
+
+def use(person: Person, ref: dict[str, Any]) -> Any:
+    body = person.cube_body("model", name="user")
+    body["files"]["additional"] = ref
+    return person.post("/mlcubes", body)
+
+
+@pytest.mark.parametrize("order", [("delete", "use"), ("use", "delete")])
+def test_delete_against_use(world: World, order: tuple[str, str]) -> None:
+    alice = world.person("alice")
+    ref = alice.upload(CONTENT)
+    calls = {"delete": lambda: alice.send("DELETE", f"/assets/{number(ref)}"), "use": lambda: use(alice, ref)}
+    first, second = (calls[name]() for name in order)
+    if order[0] == "delete":
+        assert first.status_code == 204
+        problem(second, 400, "unknown_asset")
+    else:
+        assert first.status_code == 201
+        problem(second, 409, "asset_in_use")
+
+
+def test_delete_and_use_at_once(world: World) -> None:
+    """Twelve times: either it was used and is there, or it is gone and nothing names it."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    alice = world.person("alice")
+    with ThreadPoolExecutor(2) as pool:
+        for turn in range(12):
+            ref = alice.upload(b"%d" % turn)
+            body = alice.cube_body("model", name=f"turn {turn}")
+            body["files"]["additional"] = ref
+            used = pool.submit(alice.post, "/mlcubes", body)
+            deleted = pool.submit(alice.send, "DELETE", f"/assets/{number(ref)}")
+            codes = used.result().status_code, deleted.result().status_code
+            assert codes in {(201, 409), (400, 204)}, (used.result().text, deleted.result().text)
+            assert alice.get(f"/assets/{number(ref)}/content").status_code == (200 if codes[0] == 201 else 404)
+
+
+def test_a_sweep_takes_what_nobody_needs_and_nothing_else(world: World) -> None:
+    alice = world.person("alice")
+    kept = Digest(alice.upload(CONTENT)["digest"])
+    coming = alice.announce(b"later").json()["id"]
+    alice.send_piece(coming, 0, b"la")
+    (instance,) = world.settings.assets.iterdir()
+    lost = [
+        instance / "aa" / ("aa" + "0" * 62),  # its row was never written
+        instance / kept.hex[:2] / "tmp-of-a-kill.tmp",
+        instance / "incoming" / "9f3a1c1e-0000-4000-8000-000000000000",
+        world.settings.assets / "another-instance" / "aa" / "x",
+    ]
+    for path in lost:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"left")
+    assert swept(world) == sorted([kept.hex, coming])
+    assert alice.send_piece(coming, 2, b"ter").status_code == 204
+    assert alice.post(f"/uploads/{coming}/completion").status_code == 201
+    assert alice.get("/assets").json()["items"][0]["size"] == len(CONTENT)
+
+
+def test_a_file_whose_bytes_are_lost_is_a_fault_of_ours(world: World) -> None:
+    asset = number(world.admin.upload(CONTENT))
+    for path in world.settings.assets.rglob(Digest.of(CONTENT).hex):
+        path.unlink()
+    problem(world.admin.get(f"/assets/{asset}/content"), 500, "internal_error")

@@ -23,6 +23,9 @@ class Hurried(Connection):
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
     """Answers how many bytes came."""
+    if scope["path"] == "/flood":
+        await flood(send)
+        return
     size, more = 0, True
     while more:
         message = await receive()
@@ -33,6 +36,17 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     headers = [(b"content-length", str(len(text)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": text})
+
+
+flooded = threading.Event()
+
+
+async def flood(send: Any) -> None:
+    """Answers far more than any buffer holds, and says when that is over."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(2000):
+        await send({"type": "http.response.body", "body": bytes(64 * 1024), "more_body": True})
+    flooded.set()
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +129,9 @@ def test_requests_follow_each_other_on_one_connection(port: int) -> None:
                 piece = client.recv(1000)
                 assert piece
                 answer += piece
+
+
+def test_who_does_not_read_the_answer_is_dropped(port: int) -> None:
+    with connected(port) as client:
+        client.sendall(b"GET /flood HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert flooded.wait(10), "the answer waits for ever"

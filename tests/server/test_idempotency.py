@@ -43,10 +43,11 @@ def test_decision_twice(world: World) -> None:
 
 
 def test_upload_twice(world: World) -> None:
-    assert world.admin.upload(b"x", **KEY) == world.admin.upload(b"x", **KEY)
-    answer = world.admin.send("POST", "/assets", params={"name": "file"}, content=b"y", headers=KEY)
-    problem(answer, 409, "idempotency_key_reused")
-    assert sum(path.is_file() for path in world.settings.assets.rglob("*")) == 1
+    key = KEY["Idempotency-Key"]
+    first, second = (world.admin.announce(b"x", key=key).json() for _ in range(2))
+    assert first == second
+    problem(world.admin.announce(b"y", key=key), 409, "idempotency_key_reused")
+    assert len(world.admin.get("/uploads").json()["items"]) == 1
 
 
 def test_keys_are_per_person_and_route(world: World) -> None:

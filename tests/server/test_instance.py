@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from typing import Any
 
@@ -12,7 +11,7 @@ from medperf.domain.errors import Conflict
 from medperf.server import admin
 from medperf.server.authz import Actor
 
-from .conftest import API, CHEAP, World, problem
+from .conftest import API, CHEAP, World, only, problem
 
 
 def test_wrong_instance_first(world: World) -> None:
@@ -59,10 +58,11 @@ def test_reset_between_login_lookup_and_change(world: World) -> None:
             raise AssertionError("the change was let in")
 
     with pytest.raises(Conflict) as raised:
-        asyncio.run(change())
+        world.run(change)
     assert raised.value.code == "wrong_instance"
 
 
+@only("sqlite", because="on PostgreSQL writers do not wait for each other")
 def test_another_process_writes(world: World) -> None:
     """The server waits for a writer in another process without stopping."""
     import sqlite3
@@ -78,23 +78,73 @@ def test_another_process_writes(world: World) -> None:
     other.close()
 
 
-def test_a_database_that_stays_busy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@only("sqlite", because="on PostgreSQL writers do not wait for each other")
+def test_a_database_that_stays_busy(make_world: Any) -> None:
     import sqlite3
 
-    from medperf.server import db
-
-    monkeypatch.setattr(db, "WRITE_WAIT_SECONDS", 0.2)
+    world = make_world(wait_seconds=0.2)
     other = sqlite3.connect(world.settings.database_file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    problem(world.admin.post("/users", {"username": "alice", "password": "correct horse"}), 503, "database_busy")
+    answer = world.admin.post("/users", {"username": "alice", "password": "correct horse"})
+    problem(answer, 503, "database_busy")
+    assert answer.headers["Retry-After"] == "1"
     other.close()
     assert world.admin.post("/users", {"username": "alice", "password": "correct horse"}).status_code == 201
 
 
-def test_two_servers_in_one_process(make_world: Any, settings: Any, tmp_path: Any) -> None:
+def test_two_servers_in_one_process(make_world: Any, fresh_data: Any, tmp_path: Any) -> None:
     copy = tmp_path / "second"
-    shutil.copytree(settings.data, copy)
+    shutil.copytree(fresh_data, copy)
     admin.reset(copy, password_cost=CHEAP)
     first, second = make_world(), make_world(data=copy)
     first.person("alice")
     assert len(second.admin.get("/users").json()["items"]) == 1
+
+
+@only("sqlite", because="PostgreSQL waits for its own disk")
+def test_an_answer_waits_for_the_disk_and_nobody_else_does(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two changes that wait at the same time share one wait; a reader is answered meanwhile."""
+    import threading
+    from concurrent.futures import ThreadPoolExecutor
+
+    from medperf.server.sqlite import _Disk
+
+    reached, go, rounds = threading.Event(), threading.Event(), []
+    real = _Disk._sync
+
+    def slow(disk: Any) -> None:
+        rounds.append(1)
+        reached.set()
+        assert go.wait(10)
+        real(disk)
+
+    monkeypatch.setattr(_Disk, "_sync", slow)
+    with ThreadPoolExecutor(3) as pool:
+        asked = []
+        for name in ("a", "b", "c"):
+            asked.append(
+                pool.submit(world.admin.post, "/mlcubes", world.admin.cube_body("model", name=name, upload=False))
+            )
+            if name == "a":
+                assert reached.wait(10)
+        names = world.admin.get("/mlcubes").json()["items"]
+        while len(names) < 3:  # all three are written, and none is answered
+            names = world.admin.get("/mlcubes").json()["items"]
+        assert not any(done.done() for done in asked)
+        go.set()
+        assert [done.result().status_code for done in asked] == [201, 201, 201]
+    assert len(rounds) == 2
+
+
+@only("sqlite", because="PostgreSQL waits for its own disk")
+def test_a_disk_that_fails_is_not_called_done(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from medperf.server.sqlite import _Disk
+
+    def broken(_: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    body = world.admin.cube_body("model", upload=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(_Disk, "_sync", broken)
+        problem(world.admin.post("/mlcubes", body), 500, "internal_error")
+    assert world.admin.get("/mlcubes").status_code == 200

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from .conftest import API, PASSWORD, World, problem
+from medperf.server.tables import metadata
+
+from .conftest import API, PASSWORD, World, only, problem
 
 DEEP = "[" * 100_000 + "]" * 100_000
 POSTS = ("/tokens", "/users", "/me/password", "/mlcubes", "/benchmarks", "/benchmarks/1/decision")
@@ -117,7 +119,14 @@ def test_media_type(world: World) -> None:
     )
 
 
-@pytest.mark.parametrize("value", ["1", 'W/"1"', "*", '"x"', '"1", "2"', '""'])
+@pytest.mark.parametrize("value", ["1", '"', '"1" "2"', "W/1", '"1",'])
+def test_if_match_that_is_no_etag(world: World, value: str) -> None:
+    world.admin.make_cube("model")
+    answer = world.admin.send("PATCH", "/mlcubes/1", json={"is_valid": False}, headers={"If-Match": value})
+    problem(answer, 400, "bad_if_match")
+
+
+@pytest.mark.parametrize("value", ['W/"1"', "*", '"x"', '"1", "2"', '""'])
 def test_odd_if_match(world: World, value: str) -> None:
     world.admin.make_cube("model")
     answer = world.admin.send("PATCH", "/mlcubes/1", json={"is_valid": False}, headers={"If-Match": value})
@@ -177,10 +186,7 @@ def test_nothing_secret_in_the_log(world: World) -> None:
     ):
         assert secret not in log, secret
     assert world.settings.log_file.stat().st_mode & 0o777 == 0o600
-    stored = (
-        world.settings.database_file.read_bytes()
-        + world.settings.database_file.with_name("db.sqlite3-wal").read_bytes()
-    )
+    stored = world.stored()
     for secret in (person.token, PASSWORD, "battery staple", key):
         assert secret.encode() not in stored
 
@@ -201,7 +207,7 @@ def test_audit_names_nobody(world: World) -> None:
         "mlcube.updated",
         "benchmark.created",
     }
-    assert "alice" not in json.dumps(events)
+    assert "alice" not in json.dumps([event["data"] for event in events])
     updated = next(event for event in events if event["action"] == "mlcube.updated")
     assert (updated["actor_id"], updated["target"], updated["data"]) == (
         person.id,
@@ -218,7 +224,7 @@ def test_statements_do_not_grow(world: World) -> None:
     for rows in (10, 300):
         for table in ("mlcubes", "benchmarks", "assets"):
             names = ", ".join(
-                row[1] for row in world.sql(f"PRAGMA table_info({table})") if row[1] not in ("id", "name")
+                column.name for column in metadata.tables[table].columns if column.name not in ("id", "name")
             )
             numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})"
             world.sql(
@@ -239,35 +245,17 @@ def test_statements_do_not_grow(world: World) -> None:
         )
         counts.append({path: world.statements(lambda path=path: world.admin.get(path)) for path in paths})
     assert counts[0] == counts[1]
-    assert max(counts[0].values()) == 2
-    assert counts[0]["/server"] == 1
+    assert counts[0].pop("/server") == 1
+    assert counts[0].pop("/mlcubes?owner=me&limit=256") == 3  # which parties are mine
+    assert set(counts[0].values()) == {2}
+    assert world.statements(lambda: alice.get("/benchmarks")) == 3
 
 
-def test_openapi_is_whole(world: World) -> None:
-    document = world.client.get(f"{API}/openapi.json").json()
-    text = json.dumps(document)
-    for name in ("MLCubeCreate", "BenchmarkCreate", "UserCreate", "TokenCreate", "Problem", "MLCubeView"):
-        assert name in document["components"]["schemas"]
-    import re
-
-    wanted = set(re.findall(r'"#/components/schemas/([^"]+)"', text))
-    assert wanted <= set(document["components"]["schemas"])
-    listing = document["paths"][f"{API}/mlcubes"]["get"]
-    assert {parameter["name"] for parameter in listing["parameters"]} == {
-        "limit",
-        "after",
-        "owner",
-        "kind",
-        "state",
-        "name",
-        "is_valid",
-    }
-
-
+@only("sqlite", because="a limit on one PostgreSQL database's size cannot be set")
 def test_a_full_disk_is_said_and_stops_nobody_from_reading(world: World) -> None:
-    connection, raw = world.database.take()
+    raw = world.database.backend.take()
     raw.execute(f"PRAGMA max_page_count={raw.execute('PRAGMA page_count').fetchone()[0]}")
-    world.database.give(connection, raw)
+    world.database.backend.give(raw)
     body = world.admin.cube_body("model", upload=False) | {"user_metadata": {"note": "x" * 50_000}}
     problem(world.admin.post("/mlcubes", body), 507, "storage_full")
     assert world.admin.get("/mlcubes").json()["items"] == []

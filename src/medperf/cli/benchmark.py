@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medperf.cli.base import Session, example, noun, session_of
+from medperf.cli.base import OwnerOption, SearchOption, Session, SortOption, example, noun, session_of
 from medperf.cli.metrics import show_contract, show_metrics, show_test
 from medperf.cli.output import Column, human_bytes
 from medperf.domain.errors import InvalidInput, UsageError
@@ -32,7 +32,7 @@ _Id = Annotated[int, typer.Argument(metavar="ID", help="The benchmark's id.", sh
 def submit(
     ctx: typer.Context,
     name: Annotated[
-        str | None, typer.Option("--name", "-n", metavar="NAME", help="Its name, unique among yours.")
+        str | None, typer.Option("--name", "-n", metavar="NAME", help="Its name, unique among its owner's.")
     ] = None,
     description: Annotated[
         str | None, typer.Option("--description", "-d", metavar="TEXT", help="What it compares.")
@@ -75,6 +75,7 @@ def submit(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Run every step of the test again, even if nothing changed.")
     ] = False,
+    owner: OwnerOption = None,
 ) -> None:
     """Run the compatibility test on the demo dataset and, if it passes, submit the benchmark for approval."""
     from medperf.flows.benchmarks import BenchmarkSubmission, submit_benchmark, submit_benchmark_from_folder
@@ -100,6 +101,7 @@ def submit(
                 docs_url=docs_url,
                 metrics_contract=metrics_contract,
                 no_cache=no_cache,
+                owner=owner,
             )
     else:
         _refuse(
@@ -117,6 +119,7 @@ def submit(
             docs_url=docs_url or "",
             metrics_contract=metrics_contract,
             no_cache=no_cache,
+            owner=owner,
         )
         with session.site(stops_gently=True) as site:
             made = submit_benchmark(site, submission)
@@ -138,12 +141,20 @@ def submit(
 @example(app, "ls", "medperf benchmark ls", "medperf benchmark ls --mine", "medperf benchmark ls --approval PENDING")
 def ls(
     ctx: typer.Context,
-    mine: Annotated[bool, typer.Option("--mine", help="Only yours.")] = False,
+    mine: Annotated[
+        bool, typer.Option("--mine", help="Only yours, and those of organisations you operate for.")
+    ] = False,
     approval: Annotated[
         Approval | None, typer.Option("--approval", case_sensitive=False, help="Only so decided.")
     ] = None,
     state: Annotated[State | None, typer.Option("--state", case_sensitive=False, help="Only in this state.")] = None,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Only of this name.")] = None,
+    valid: Annotated[bool | None, typer.Option("--valid/--invalid", help="Only valid, or only invalid ones.")] = None,
+    active: Annotated[
+        bool | None, typer.Option("--active/--inactive", help="Only active, or only inactive ones.")
+    ] = None,
+    search: SearchOption = None,
+    sort: SortOption = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="At most so many.")] = None,
 ) -> None:
     """List the benchmarks you may see."""
@@ -151,7 +162,18 @@ def ls(
 
     session = session_of(ctx)
     with session.site() as site:
-        found = list_benchmarks(site, mine=mine, approval=approval, state=state, name=name, limit=limit)
+        found = list_benchmarks(
+            site,
+            mine=mine,
+            approval=approval,
+            state=state,
+            is_valid=valid,
+            is_active=active,
+            name=name,
+            search=search,
+            sort=sort,
+            limit=limit,
+        )
     if session.out.as_json:
         session.out.items(found, without=("report", "metrics_contract"))
         return

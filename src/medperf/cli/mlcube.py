@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medperf.cli.base import example, noun, session_of
+from medperf.cli.base import OwnerOption, SearchOption, SortOption, example, noun, session_of
 from medperf.cli.output import Column
 from medperf.domain.states import Kind, State
 
@@ -33,7 +33,7 @@ _OPTIONS = {
 )
 def submit(
     ctx: typer.Context,
-    name: Annotated[str, typer.Option("--name", "-n", metavar="NAME", help="Its name, unique among yours.")],
+    name: Annotated[str, typer.Option("--name", "-n", metavar="NAME", help="Its name, unique among its owner's.")],
     mlcube_file: Annotated[
         str,
         typer.Option(
@@ -72,6 +72,7 @@ def submit(
     project_hash: Annotated[
         str | None, typer.Option("--project-hash", metavar="SHA256", help="Its digest, to be checked.")
     ] = None,
+    owner: OwnerOption = None,
 ) -> None:
     """Register an MLCube from its files."""
     from medperf.flows.mlcubes import MLCubeSubmission, submit_mlcube
@@ -89,6 +90,7 @@ def submit(
         additional_hash=additional_hash,
         image_hash=image_hash,
         project_hash=project_hash,
+        owner=owner,
     )
     with session.site() as site:
         made = submit_mlcube(site, submission)
@@ -101,10 +103,15 @@ def submit(
 @example(app, "ls", "medperf mlcube ls", "medperf mlcube ls --mine --kind model")
 def ls(
     ctx: typer.Context,
-    mine: Annotated[bool, typer.Option("--mine", help="Only yours.")] = False,
+    mine: Annotated[
+        bool, typer.Option("--mine", help="Only yours, and those of organisations you operate for.")
+    ] = False,
     kind: Annotated[Kind | None, typer.Option("--kind", help="Only of this kind.")] = None,
     state: Annotated[State | None, typer.Option("--state", case_sensitive=False, help="Only in this state.")] = None,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Only of this name.")] = None,
+    valid: Annotated[bool | None, typer.Option("--valid/--invalid", help="Only valid, or only invalid ones.")] = None,
+    search: SearchOption = None,
+    sort: SortOption = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="At most so many.")] = None,
 ) -> None:
     """List the MLCubes you may see."""
@@ -112,7 +119,17 @@ def ls(
 
     session = session_of(ctx)
     with session.site() as site:
-        found = list_mlcubes(site, mine=mine, kind=kind, state=state, name=name, limit=limit)
+        found = list_mlcubes(
+            site,
+            mine=mine,
+            kind=kind,
+            state=state,
+            is_valid=valid,
+            name=name,
+            search=search,
+            sort=sort,
+            limit=limit,
+        )
     if session.out.as_json:
         session.out.items(found, without=("manifest_text",))
         return
@@ -168,7 +185,7 @@ def package(
     from medperf.flows.packaging import package_mlcube
 
     session = session_of(ctx)
-    made = package_mlcube(folder, output=output)
+    made = package_mlcube(folder, home=session.home, output=output)
     if session.out.as_json:
         session.out.json(made)
         return

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from medperf.cli.base import Session, example, noun, session_of
+from medperf.cli.server_audit import app as audit
+from medperf.cli.server_database import Database, database_of, with_password
+from medperf.cli.server_folder import Data, folder_of, installed
 from medperf.cli.tutorial import Role
 from medperf.domain.errors import MedPerfError
+from medperf.domain.events import Note
 
 app = noun("server", "Set up and run a server on this machine.", "medperf server start")
-_Data = Annotated[
-    Path | None,
-    typer.Option(
-        "--data",
-        metavar="DIR",
-        help="Its data folder; when missing: MEDPERF_SERVER_DATA, ./server if one is there, or server in MedPerf's home.",
-    ),
-]
+app.add_typer(audit)
 
 
-@example(app, "init", "medperf server init --development", "medperf server init --data /srv/medperf --username alice")
+@example(
+    app,
+    "init",
+    "medperf server init --development",
+    "medperf server init --data /srv/medperf --username alice",
+    "medperf server init --data /srv/medperf --database postgresql://medperf@localhost/medperf",
+)
 def init(
     ctx: typer.Context,
-    data: _Data = None,
+    data: Data = None,
+    database: Database = None,
     development: Annotated[
         bool,
         typer.Option("--development", help="For this machine only: a known admin account, may be seeded and reset."),
@@ -42,17 +45,27 @@ def init(
 ) -> None:
     """Make the database, the folder of assets and the first admin's account; for development also a certificate."""
     session = session_of(ctx)
-    folder = _private(session, _folder(session, data))
+    folder = _private(session, folder_of(session, data))
+    with installed():
+        where = database_of(session, database)
     if password is None and not development:
         password = session.ask.new_secret(f"password for {username}")
-    with _installed():
+    with installed():
         from medperf.server import admin
 
-        made = admin.init(folder, development=development, admin_username=username, admin_password=password)
+        made = with_password(
+            session,
+            where,
+            lambda url: admin.init(
+                folder, development=development, admin_username=username, admin_password=password, database=url
+            ),
+        )
     if session.out.as_json:
         session.out.json(made)
         return
     session.out.line(f"Created server in {made.data} with the admin account {made.admin_username}.")
+    if password is None:  # --development, the only way not to be asked
+        session.out.line("Its password is admin. For development only: keep it on this machine.")
     session.out.line(f"Next: {session.command('server', 'start', *_given(data))}")
 
 
@@ -64,7 +77,8 @@ def init(
 )
 def start(
     ctx: typer.Context,
-    data: _Data = None,
+    data: Data = None,
+    database: Database = None,
     host: Annotated[
         str, typer.Option("--host", metavar="ADDRESS", help="Listen there; 0.0.0.0 is everywhere.")
     ] = "127.0.0.1",
@@ -79,17 +93,30 @@ def start(
     behind_proxy: Annotated[
         bool, typer.Option("--behind-proxy", help="A proxy in front ends TLS and says who asks.")
     ] = False,
+    requests_per_second: Annotated[
+        float | None,
+        typer.Option(
+            "--requests-per-second", min=0, metavar="N", help="Of one account, for each worker (500); 0 is any number."
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Processes.")] = 1,
     development: Annotated[
         bool, typer.Option("--development", help="Set the data folder up for development first, if it is new.")
     ] = False,
+    migrate: Annotated[
+        bool,
+        typer.Option("--migrate", help="Bring a PostgreSQL database of an older version up to date; save it first."),
+    ] = False,
 ) -> None:
     """Run the server until Ctrl-C."""
     session = session_of(ctx)
-    folder = _private(session, _folder(session, data))
-    with _installed(), contextlib.suppress(KeyboardInterrupt):
+    folder = _private(session, folder_of(session, data))
+    with installed(), contextlib.suppress(KeyboardInterrupt):
         from medperf.server import admin
+        from medperf.server.audit.commands import noticed
+        from medperf.server.settings import Settings
 
+        where = database_of(session, database)
         admin.serve(
             folder,
             host=host,
@@ -98,10 +125,17 @@ def start(
             key=key,
             http=http,
             behind_proxy=behind_proxy,
+            requests_per_second=requests_per_second,
             workers=workers,
             development=development,
+            database=where,
+            migrate=migrate,
             ready=lambda url, development: _ready(
-                session, url, None if cert else folder / "cert.crt", development=development
+                session,
+                url,
+                None if cert else folder / "cert.crt",
+                development=development,
+                notice=noticed(Settings(data=folder, database=where)),
             ),
         )
 
@@ -109,19 +143,20 @@ def start(
 @example(app, "reset", "medperf server reset", "medperf server reset --data /srv/medperf --yes")
 def reset(
     ctx: typer.Context,
-    data: _Data = None,
+    data: Data = None,
+    database: Database = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Also a server that is not for development.")] = False,
 ) -> None:
     """Delete everything on the server and begin anew, as another instance."""
     session = session_of(ctx)
-    folder = _folder(session, data)
+    folder = folder_of(session, data)
     if not yes and not session.ask.confirm(f"Delete all accounts, MLCubes, benchmarks and assets in {folder}?"):
         raise MedPerfError("declined", "Nothing was deleted.", "Answer y, or give --yes, to delete everything.")
-    with _installed():
+    with installed():
         from medperf.server import admin
 
-        made = admin.reset(folder, force=force)
+        made = admin.reset(folder, force=force, database=database_of(session, database))
     if session.out.as_json:
         session.out.json(made)
         return
@@ -174,8 +209,11 @@ def seed(
     session.out.line(f"Next: {session.command('tutorial', 'setup', demo.value)}")
 
 
-def _ready(session: Session, url: str, own_certificate: Path | None, *, development: bool) -> None:
-    """One line when the server listens; for a development server another that says how to log in."""
+def _ready(session: Session, url: str, own_certificate: Path | None, *, development: bool, notice: str | None) -> None:
+    """One line when the server listens; for a development server another that says how to log in. ``notice``: a warning before."""
+    if notice is not None:
+        with session.drawer as drawer:
+            drawer(Note(notice, level="warning"))
     shown = url.replace("//127.0.0.1:", "//localhost:")
     if development and shown.startswith("https://localhost:") and own_certificate is not None:
         from medperf.client.profiles import trust_certificate
@@ -192,19 +230,6 @@ def _ready(session: Session, url: str, own_certificate: Path | None, *, developm
         session.out.line(f"Log in with: {session.command(*options, 'login')} (the tutorials name the accounts)")
 
 
-def _folder(session: Session, data: Path | None) -> Path:
-    """The data folder meant."""
-    if data is not None:
-        return data
-    named = session.environ.get("MEDPERF_SERVER_DATA")
-    if named:
-        return Path(named)
-    here = session.cwd / "server"
-    if any((here / file).is_file() for file in ("db.sqlite3", "reset_db.sh")):
-        return here
-    return session.home / "server"
-
-
 def _private(session: Session, folder: Path) -> Path:
     """``folder``; where it is inside MedPerf's home, that is made first, for its owner alone."""
     if folder.is_relative_to(session.home):
@@ -216,20 +241,3 @@ def _private(session: Session, folder: Path) -> Path:
 
 def _given(data: Path | None) -> list[str]:
     return ["--data", str(data)] if data is not None else []
-
-
-@contextlib.contextmanager
-def _installed() -> Iterator[None]:
-    """Raises:
-    MedPerfError: the server's libraries are not installed.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if str(error.name).partition(".")[0] == "medperf":
-            raise
-        raise MedPerfError(
-            "server_not_installed",
-            f"The server needs {error.name}, which is not installed.",
-            "Run: pip install 'medperf[server]'",
-        ) from error

@@ -30,6 +30,7 @@ def status(ctx: typer.Context) -> None:
             "certificate": report.certificate or "the system's authorities",
             "server version": f"{report.server_version}{kind}" if report.reachable else "not reachable",
             "account": account,
+            **({"organisations": list(report.organisations)} if report.organisations else {}),
             "logged in until": f"{report.expires_at:%Y-%m-%d %H:%M} UTC" if report.expires_at else "-",
             "workspace": report.workspace,
             "workspace size": human_bytes(report.workspace_bytes),

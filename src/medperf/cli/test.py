@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medperf.cli.base import example, noun, session_of
 from medperf.cli.metrics import first_metric, show_metrics, show_test
-from medperf.cli.output import Column, human_seconds
+from medperf.cli.output import Column, Output, human_seconds
 from medperf.domain.digests import Digest
+
+if TYPE_CHECKING:
+    from medperf.flows.compatibility import TestSummary
 
 app = noun("test", "Run the compatibility test of a workflow, on this machine.", "medperf test ls")
 
@@ -98,7 +101,7 @@ def run(
 
 @example(app, "ls", "medperf test ls")
 def ls(ctx: typer.Context) -> None:
-    """List the reports kept on this machine, newest first."""
+    """List the tests that were run on this machine, newest first; those that failed too."""
     from medperf.flows.compatibility import list_tests
 
     session = session_of(ctx)
@@ -111,6 +114,7 @@ def ls(ctx: typer.Context) -> None:
         [
             Column("id", short=True),
             Column("created"),
+            Column("state"),
             Column("preparator", extra=True),
             Column("model"),
             Column("evaluator", extra=True),
@@ -122,11 +126,12 @@ def ls(ctx: typer.Context) -> None:
             (
                 test.id,
                 datetime.fromisoformat(test.created_at),
+                test.state,
                 test.preparator,
                 test.model,
                 test.evaluator,
                 test.data,
-                test.engine,
+                test.engine or "-",
                 first_metric(test.metrics),
             )
             for test in found
@@ -155,6 +160,9 @@ def view(
         session.out.json(found)
         return
     out = session.out
+    if found.report is None:
+        _show_failure(out, found)
+        return
     if session.verbose:
         out.view({"id": found.id, "created_at": found.created_at, "data": found.data, "report": found.report})
         out.line()
@@ -179,3 +187,20 @@ def view(
     show_metrics(out, found.metrics)
     out.line(f"Every digest: {session.next('test', 'view', short, '--verbose')}")
     out.line("Next: medperf benchmark submit --help")
+
+
+def _show_failure(out: Output, test: TestSummary) -> None:
+    """A test that has no report: what ran, and why it ended."""
+    failure = test.failure or {}
+    out.facts(
+        ("report", Digest(test.id).short),
+        ("created", datetime.fromisoformat(test.created_at)),
+        ("state", test.state),
+        ("data preparation", test.preparator),
+        ("model", test.model),
+        ("evaluator", test.evaluator),
+        ("data", test.data),
+        ("what happened", failure.get("what", "")),
+        ("what to do", failure.get("fix", "")),
+        *((("log", failure["log"]),) if "log" in failure else ()),
+    )

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from medperf.cli.base import example, noun, session_of
+from medperf.cli.base import SearchOption, SortOption, example, noun, session_of
 from medperf.cli.output import Column
+from medperf.domain.errors import MedPerfError
 
 app = noun("user", "Manage the accounts of the server (admins only).", "medperf user ls")
 
@@ -40,6 +41,13 @@ def add(
 @example(app, "ls", "medperf user ls")
 def ls(
     ctx: typer.Context,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Only this username.")] = None,
+    admin: Annotated[bool | None, typer.Option("--admin/--no-admin", help="Only admins, or only others.")] = None,
+    active: Annotated[
+        bool | None, typer.Option("--active/--disabled", help="Only active, or only disabled ones.")
+    ] = None,
+    search: SearchOption = None,
+    sort: SortOption = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="At most so many.")] = None,
 ) -> None:
     """List the accounts."""
@@ -47,7 +55,7 @@ def ls(
 
     session = session_of(ctx)
     with session.site() as site:
-        found = list_users(site, limit=limit)
+        found = list_users(site, name=name, is_admin=admin, is_active=active, search=search, sort=sort, limit=limit)
     if session.out.as_json:
         session.out.json({"items": found})
         return
@@ -65,18 +73,59 @@ def ls(
     )
 
 
+@example(app, "erase", "medperf user erase alice", "medperf user erase 5 --yes")
+def erase(
+    ctx: typer.Context,
+    user: Annotated[str, typer.Argument(metavar="ID|NAME", help="The account.", show_default=False)],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Disable an account and erase its name, address and other personal values, for good. What it owns stays."""
+    from medperf.flows.accounts import erase_user
+
+    session = session_of(ctx)
+    if not yes and not session.ask.confirm(f"Erase the name and the address of {user} for good?"):
+        raise MedPerfError("declined", "Nothing was erased.", "Answer y, or give --yes, to erase.")
+    with session.site() as site:
+        erased = erase_user(site, user)
+    if session.out.as_json:
+        session.out.json(erased)
+    else:
+        session.out.line(f"Erased user {erased.id}: it is called {erased.username} now.")
+
+
 @example(app, "disable", "medperf user disable alice")
 def disable(
     ctx: typer.Context,
     user: Annotated[str, typer.Argument(metavar="ID|NAME", help="The account.", show_default=False)],
+    leave_unmanaged: Annotated[
+        bool,
+        typer.Option("--leave-unmanaged", help="Also where an organisation has no other active manager."),
+    ] = False,
 ) -> None:
     """Disable an account: its logins end at once, what it owns stays."""
     from medperf.flows.accounts import disable_user
 
     session = session_of(ctx)
     with session.site() as site:
-        disabled = disable_user(site, user)
+        disabled = disable_user(site, user, leave_unmanaged=leave_unmanaged)
     if session.out.as_json:
         session.out.json(disabled)
     else:
         session.out.line(f"Disabled user {disabled.id} ({disabled.username}).")
+
+
+@example(app, "enable", "medperf user enable alice")
+def enable(
+    ctx: typer.Context,
+    user: Annotated[str, typer.Argument(metavar="ID|NAME", help="The account.", show_default=False)],
+) -> None:
+    """Enable a disabled account again; it logs in with its old password."""
+    from medperf.flows.accounts import enable_user
+
+    session = session_of(ctx)
+    with session.site() as site:
+        enabled = enable_user(site, user)
+    if session.out.as_json:
+        session.out.json(enabled)
+    else:
+        session.out.line(f"Enabled user {enabled.id} ({enabled.username}).")

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ValidationError
-
-from medperf.client.faults import not_medperf
-from medperf.client.http import Answer, Transport
-from medperf.client.streams import SinkWriter, receive
-from medperf.domain import limits
-from medperf.domain.digests import Digest
-from medperf.domain.errors import InvalidInput
-from medperf.domain.events import Emit, Progress, ignore
+from medperf.client.assets import AssetsPart, UploadsPart
+from medperf.client.base import Part
+from medperf.client.http import Transport
+from medperf.wire.assets import UploadView
+from medperf.wire.audit import AuditEventView, CheckpointView
 from medperf.wire.models import (
     AssetView,
-    AuditEventView,
     BenchmarkCreate,
     BenchmarkUpdate,
     BenchmarkView,
-    Body,
     Decision,
     MLCubeCreate,
     MLCubeUpdate,
     MLCubeView,
-    Page,
     PasswordChange,
     ServerView,
     TokenCreate,
@@ -35,69 +28,10 @@ from medperf.wire.models import (
     UserCreate,
     UserUpdate,
     UserView,
-    View,
 )
 
-if TYPE_CHECKING:
-    import threading
-
-V = TypeVar("V", bound=View)
-M = TypeVar("M", bound=BaseModel)
-CHUNK = 256 * 1024
-
-
-class Part(Generic[V]):
-    """What every noun can do."""
-
-    def __init__(self, transport: Transport, path: str, view: type[V]) -> None:
-        self._transport = transport
-        self._path = path
-        self._view = view
-
-    def _get(self, path: str = "") -> V:
-        return self._parsed(self._view, self._transport.request("GET", self._path + path))
-
-    def _send(
-        self,
-        method: str,
-        path: str,
-        body: Body,
-        *,
-        changed_only: bool = False,
-        version: int | None = None,
-        idempotency_key: str | None = None,
-    ) -> Answer:
-        headers = {} if version is None else {"If-Match": f'"{version}"'}
-        data = body.model_dump_json(exclude_unset=changed_only).encode()
-        return self._transport.request(
-            method, self._path + path, body=data, headers=headers, idempotency_key=idempotency_key
-        )
-
-    def _pages(self, *, limit: int | None, **filters: Any) -> Iterator[V]:
-        """All items over all pages, asked for as they are needed; at most ``limit``."""
-        after: str | None = None
-        left = limit
-        while left is None or left > 0:
-            size = limits.PAGE_MAX if left is None else min(left, limits.PAGE_MAX)
-            answer = self._transport.request("GET", self._path, params={**filters, "limit": size, "after": after})
-            page = self._parsed(Page[self._view], answer)  # type: ignore[name-defined] # the view is a value here
-            yield from page.items[:left]
-            if page.next is None or not page.items:
-                return
-            if page.next == after:
-                raise not_medperf(self._transport.base_url, "its pages have no end")
-            after = page.next
-            left = None if left is None else left - len(page.items)
-
-    def _parsed(self, model: type[M], answer: Answer) -> M:
-        try:
-            return model.model_validate(answer.document)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise not_medperf(
-                self._transport.base_url, f"its answer cannot be understood ({where}: {first['msg']})"
-            ) from error
+if TYPE_CHECKING:  # few commands speak of them: the others pay nothing for it
+    from medperf.client.organisations import InvitationsPart, OrganisationsPart
 
 
 class ServerPart(Part[ServerView]):
@@ -139,9 +73,18 @@ class MePart(Part[UserView]):
 class UsersPart(Part[UserView]):
     """``/users`` (admins)."""
 
-    def list(self, *, limit: int | None = None) -> Iterator[UserView]:
-        """All accounts, oldest first."""
-        return self._pages(limit=limit)
+    def list(
+        self,
+        *,
+        name: str | None = None,
+        is_admin: bool | None = None,
+        is_active: bool | None = None,
+        search: str | None = None,
+        sort: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[UserView]:
+        """Accounts, oldest first unless ``sort`` or ``search`` says otherwise."""
+        return self._pages(limit=limit, name=name, is_admin=is_admin, is_active=is_active, search=search, sort=sort)
 
     def get(self, user_id: int) -> UserView:
         """One account."""
@@ -157,6 +100,10 @@ class UsersPart(Part[UserView]):
         """Enable or disable an account."""
         return self._parsed(UserView, self._send("PATCH", f"/{user_id}", body))
 
+    def erase(self, user_id: int) -> UserView:
+        """Erase what is personal of a disabled account, for good."""
+        return self._parsed(UserView, self._transport.request("DELETE", f"{self._path}/{user_id}/personal"))
+
 
 class MLCubesPart(Part[MLCubeView]):
     """``/mlcubes``."""
@@ -167,11 +114,16 @@ class MLCubesPart(Part[MLCubeView]):
         owner: str | None = None,
         kind: str | None = None,
         state: str | None = None,
+        is_valid: bool | None = None,
         name: str | None = None,
+        search: str | None = None,
+        sort: str | None = None,
         limit: int | None = None,
     ) -> Iterator[MLCubeView]:
-        """What the account may see, oldest first. ``owner``: ``"me"`` or None."""
-        return self._pages(limit=limit, owner=owner, kind=kind, state=state, name=name)
+        """What the account may see, oldest first unless ``sort`` or ``search`` says otherwise. ``owner``: ``"me"`` or None."""
+        return self._pages(
+            limit=limit, owner=owner, kind=kind, state=state, is_valid=is_valid, name=name, search=search, sort=sort
+        )
 
     def get(self, mlcube_id: int) -> MLCubeView:
         """One MLCube with its manifest."""
@@ -202,11 +154,25 @@ class BenchmarksPart(Part[BenchmarkView]):
         owner: str | None = None,
         approval: str | None = None,
         state: str | None = None,
+        is_valid: bool | None = None,
+        is_active: bool | None = None,
         name: str | None = None,
+        search: str | None = None,
+        sort: str | None = None,
         limit: int | None = None,
     ) -> Iterator[BenchmarkView]:
-        """What the account may see, oldest first. ``owner``: ``"me"`` or None."""
-        return self._pages(limit=limit, owner=owner, approval=approval, state=state, name=name)
+        """What the account may see, oldest first unless ``sort`` or ``search`` says otherwise. ``owner``: ``"me"`` or None."""
+        return self._pages(
+            limit=limit,
+            owner=owner,
+            approval=approval,
+            state=state,
+            is_valid=is_valid,
+            is_active=is_active,
+            name=name,
+            search=search,
+            sort=sort,
+        )
 
     def get(self, benchmark_id: int) -> BenchmarkView:
         """One benchmark with its report and metrics contract."""
@@ -228,98 +194,6 @@ class BenchmarksPart(Part[BenchmarkView]):
         return self._parsed(BenchmarkView, self._send("POST", f"/{benchmark_id}/decision", body, idempotency_key=key))
 
 
-class AssetsPart(Part[AssetView]):
-    """``/assets``."""
-
-    def list(
-        self, *, owner: str | None = None, name: str | None = None, digest: str | None = None, limit: int | None = None
-    ) -> Iterator[AssetView]:
-        """Assets the account may read, oldest first. ``owner``: ``"me"`` or None."""
-        return self._pages(limit=limit, owner=owner, name=name, digest=digest)
-
-    def get(self, asset_id: int) -> AssetView:
-        """What an asset is."""
-        return self._get(f"/{asset_id}")
-
-    def upload(
-        self,
-        path: Path,
-        *,
-        name: str,
-        digest: Digest,
-        size: int,
-        emit: Emit = ignore,
-        idempotency_key: str | None = None,
-    ) -> AssetView:
-        """Stream a file to the server, which checks ``digest``.
-
-        Args:
-            size: bytes; a file that has another size by now is refused.
-
-        Raises:
-            InvalidInput: the file changed, or is larger than the server takes.
-        """
-        text = f"Uploading {name}"
-
-        def content() -> Iterator[bytes]:
-            done = 0
-            emit(Progress(text, 0, size))
-            with path.open("rb") as stream:
-                while chunk := stream.read(CHUNK):
-                    done += len(chunk)
-                    if done > size:
-                        break
-                    yield chunk
-                    emit(Progress(text, done, size))
-            if done != size:
-                raise InvalidInput(
-                    "file_changed", f"{path} changed while it was uploaded.", "Try again when nothing writes to it."
-                )
-
-        answer = self._transport.upload(
-            self._path,
-            params={"name": name, "digest": str(digest)},
-            content=content,
-            headers={"Content-Type": "application/octet-stream", "Content-Length": str(size)},
-            idempotency_key=idempotency_key or str(uuid.uuid4()),
-        )
-        return self._parsed(AssetView, answer)
-
-    def download(
-        self,
-        asset_id: int,
-        writer: SinkWriter,
-        *,
-        size: int | None = None,
-        name: str = "",
-        emit: Emit = ignore,
-        cancel: threading.Event | None = None,
-    ) -> None:
-        """Write an asset's bytes, continuing after cuts. The caller checks the digest when it commits the writer.
-
-        Args:
-            size: bytes that must come, if known.
-
-        Raises:
-            NotFound: no such asset, or the account may not read it.
-            InvalidInput: another size.
-            ServerUnavailable: cut again and again.
-        """
-        receive(
-            lambda headers: self._transport.stream(f"{self._path}/{asset_id}/content", headers=headers, cancel=cancel),
-            writer,
-            source=f"asset:{asset_id}",
-            size=size,
-            name=name or f"asset {asset_id}",
-            emit=emit,
-            sleep=self._transport.sleep,
-        )
-
-    def delete(self, asset_id: int) -> None:
-        """Remove an asset of one's own that nothing refers to."""
-        self._transport.request("DELETE", f"{self._path}/{asset_id}")
-
-
 class AuditPart(Part[AuditEventView]):
     """``/audit-events`` (admins)."""
 
@@ -328,6 +202,14 @@ class AuditPart(Part[AuditEventView]):
     ) -> Iterator[AuditEventView]:
         """Changes, oldest first."""
         return self._pages(limit=limit, action=action, target=target)
+
+
+class CheckpointsPart(Part[CheckpointView]):
+    """``/audit-checkpoints``."""
+
+    def list(self, *, limit: int | None = None) -> Iterator[CheckpointView]:
+        """The seals of the audit trail, oldest first."""
+        return self._pages(limit=limit)
 
 
 class MedPerfClient:
@@ -342,7 +224,23 @@ class MedPerfClient:
         self.mlcubes = MLCubesPart(transport, "/mlcubes", MLCubeView)
         self.benchmarks = BenchmarksPart(transport, "/benchmarks", BenchmarkView)
         self.assets = AssetsPart(transport, "/assets", AssetView)
+        self.uploads = UploadsPart(transport, "/uploads", UploadView)
         self.audit = AuditPart(transport, "/audit-events", AuditEventView)
+        self.checkpoints = CheckpointsPart(transport, "/audit-checkpoints", CheckpointView)
+
+    @cached_property
+    def organisations(self) -> OrganisationsPart:
+        """``/organisations``."""
+        from medperf.client.organisations import OrganisationsPart
+
+        return OrganisationsPart(self.transport)
+
+    @cached_property
+    def invitations(self) -> InvitationsPart:
+        """``/invitations``."""
+        from medperf.client.organisations import InvitationsPart
+
+        return InvitationsPart(self.transport)
 
     def close(self) -> None:
         """Close connections."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import shlex
 import stat
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from medperf.client.private import locked, write_private
+from medperf.client.private import locked, read_private, write_private
 from medperf.domain.errors import MedPerfError, Unauthenticated
 
 
@@ -109,34 +109,33 @@ class FileCredentialStore:
                 self._write(entries)
 
     def _read(self) -> dict[str, Any]:
-        with contextlib.ExitStack() as stack:
-            try:
-                stream = stack.enter_context(
-                    os.fdopen(os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
-                )
-            except FileNotFoundError:
-                return {}
-            except OSError as error:
-                raise MedPerfError(
-                    "credentials_unreadable",
-                    f"{self.path} cannot be read: {error.strerror}.",
-                    f"Remove it (rm {self.path}) and log in again.",
-                ) from error
-            info = os.fstat(stream.fileno())
-            if stat.S_IMODE(info.st_mode) & 0o077:
-                raise MedPerfError(
-                    "credentials_exposed",
-                    f"{self.path} can be read by others (mode {stat.S_IMODE(info.st_mode):04o}), so its tokens may be known.",
-                    f"Run: chmod 600 {self.path} and then end those logins with: medperf logout",
-                )
-            if info.st_uid != os.geteuid() and os.geteuid() != 0:
-                raise MedPerfError(
-                    "credentials_exposed", f"{self.path} belongs to another account.", f"Remove it: rm {self.path}"
-                )
-            try:
-                entries = json.loads(stream.read())
-            except ValueError as error:
-                raise self._damaged() from error
+        try:
+            found = read_private(self.path, follow=False)
+        except OSError as error:
+            raise MedPerfError(
+                "credentials_unreadable",
+                f"{self.path} cannot be read: {error.strerror}.",
+                f"Remove it (rm -r {shlex.quote(str(self.path))}) and log in again: medperf login",
+            ) from error
+        if found is None:
+            return {}
+        data, info = found
+        if info.st_uid != os.geteuid() and os.geteuid() != 0:
+            raise MedPerfError(
+                "credentials_exposed",
+                f"{self.path} belongs to another account.",
+                f"Remove it (rm {shlex.quote(str(self.path))}) and log in again: medperf login",
+            )
+        if stat.S_IMODE(info.st_mode) & 0o077:
+            raise MedPerfError(
+                "credentials_exposed",
+                f"{self.path} can be read by others (mode {stat.S_IMODE(info.st_mode):04o}), so its tokens may be known.",
+                f"Run: chmod 600 {shlex.quote(str(self.path))} and then end those logins with: medperf logout",
+            )
+        try:
+            entries = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise self._damaged() from error
         if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
             raise self._damaged()
         return entries
@@ -148,5 +147,5 @@ class FileCredentialStore:
         return MedPerfError(
             "credentials_damaged",
             f"{self.path} cannot be understood.",
-            f"Remove it (rm {self.path}) and log in again: medperf login",
+            f"Remove it (rm {shlex.quote(str(self.path))}) and log in again: medperf login",
         )

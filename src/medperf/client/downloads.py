@@ -1,6 +1,7 @@
 """Fetching files from anywhere: by FileRef when the digest is known, by URL when a file is about to be registered.
 
-At most five redirects, https beyond this machine, no credentials to anybody but our own server, no private addresses.
+At most five redirects, https beyond this machine, no credentials to anybody but our own server, no private addresses; continued where an
+earlier try stopped.
 """
 
 from __future__ import annotations
@@ -11,26 +12,31 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin
 
-from medperf.client.streams import Sink, SinkWriter, receive
+from medperf.client.hops import Hops, shown
+from medperf.client.streams import PartialSinkWriter, Sink, receive
 from medperf.domain import limits
-from medperf.domain.addresses import is_address, is_loopback, split_url
 from medperf.domain.digests import Digest
-from medperf.domain.errors import Forbidden, InvalidInput, MedPerfError, NotFound, ServerUnavailable, Unauthenticated
-from medperf.domain.events import Emit, ignore
+from medperf.domain.errors import (
+    Forbidden,
+    Interrupted,
+    InvalidInput,
+    MedPerfError,
+    NotFound,
+    ServerUnavailable,
+    Unauthenticated,
+)
+from medperf.domain.events import Emit, Progress, ignore
 from medperf.wire.models import FileRef
 
 if TYPE_CHECKING:
     import threading
 
-    import httpx2
-
     from medperf.client.client import MedPerfClient
     from medperf.client.network import Timeouts
 
-MAX_REDIRECTS = 5
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_WAIT_SECONDS = 0.1
+_NEXT_URL = (InvalidInput, NotFound, Forbidden, ServerUnavailable, Unauthenticated)
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ class Downloader:
         api: our server, for ``asset:ID``; only there our login is shown.
         cancel: set when the person pressed Ctrl-C.
         allow_private: policy of the site: URLs may lead into its own network.
+        allow_loopback: URLs may name this machine; not for those that somebody elsewhere wrote.
         verify: PEM file to trust exclusively; None: the system's authorities.
     """
 
@@ -60,6 +67,7 @@ class Downloader:
         api: MedPerfClient | None = None,
         cancel: threading.Event | None = None,
         allow_private: bool = False,
+        allow_loopback: bool = True,
         verify: Path | None = None,
         timeouts: Timeouts | None = None,
         sleep: Callable[[float], None] = time.sleep,
@@ -67,47 +75,67 @@ class Downloader:
         self._store = store
         self._api = api
         self._cancel = cancel
-        self._allow_private = allow_private
-        self._verify = verify
-        self._timeouts = timeouts
         self._sleep = sleep
+        self._hops = Hops(
+            private=allow_private, loopback=allow_loopback, verify=verify, timeouts=timeouts, cancel=cancel
+        )
 
     def fetch(self, ref: FileRef, *, name: str, emit: Emit = ignore) -> Fetched:
         """The file of ``ref``: what is here already, or the first of its URLs that has it.
+
+        What came before a cut stays (never seen as the file), and the next call goes on from there. While another process fetches the
+        same digest, this one waits for it.
 
         Args:
             name: what messages and progress call it.
 
         Raises:
             InvalidInput: another size or digest than registered, or no URL at all.
-            NotFound, Forbidden, ServerUnavailable: no URL works; the last one's reason. Nothing is left behind.
+            NotFound, Forbidden, ServerUnavailable: no URL works; the last one's reason, all of them in ``details["tried"]``.
+            MedPerfError: ``disk_full``, ``workspace_unwritable``.
         """
         digest = Digest(ref.digest)
-        here = self._store.path(digest)
-        if here is not None:
-            return Fetched(here, digest, ref.size)
-        problem: MedPerfError = InvalidInput(
-            "no_url", f"The {name} has no URL to fetch it from.", "Ask its owner for a URL."
-        )
-        for url in ref.urls:
-            try:
-                with self._store.writer(size=ref.size) as writer:
-                    self._receive(url, writer, size=ref.size, name=name, emit=emit)
-                    self._commit(writer, url, digest)
-            except (InvalidInput, NotFound, Forbidden, ServerUnavailable, Unauthenticated) as error:
-                problem = error
-            else:
+        with self._partial(digest, digest=digest, size=ref.size, name=name, emit=emit) as writer:
+            if writer is None:
                 return self._fetched(digest)
-        raise problem
+            problems: list[tuple[str, MedPerfError]] = []
+            for url in ref.urls:
+                try:
+                    self._exactly(url, writer, digest, size=ref.size, name=name, emit=emit)
+                except _NEXT_URL as error:
+                    problems.append((url, error))
+                else:
+                    return self._fetched(digest)
+        raise _all_failed(name, problems)
 
-    def probe(self, url: str, *, emit: Emit = ignore) -> Fetched:
+    def probe(
+        self, url: str, *, expected: Digest | None = None, limit: int = limits.ASSET_BYTES, emit: Emit = ignore
+    ) -> Fetched:
         """Fetch a URL to learn its digest and size.
 
+        Args:
+            expected: refuse any other digest.
+            limit: bytes it may have at most.
+
         Raises:
-            InvalidInput, NotFound, Forbidden, ServerUnavailable: it cannot be fetched. Nothing is left behind.
+            InvalidInput, NotFound, Forbidden, ServerUnavailable: it cannot be fetched, or is not what was expected.
+            MedPerfError: ``disk_full``, ``workspace_unwritable``.
         """
-        with self._store.writer() as writer:
-            self._receive(url, writer, size=None, name=url.rpartition("/")[2].partition("?")[0] or url, emit=emit)
+        name = _last_part(url)
+        key = expected or Digest.of(b"url\0" + url.encode(errors="surrogateescape"))
+        with self._partial(key, digest=expected, size=None, name=name, emit=emit) as writer:
+            if writer is None:
+                assert expected is not None, "only a known digest is found in the store"
+                return self._fetched(expected)
+            if expected is not None:
+                self._exactly(url, writer, expected, size=None, limit=limit, name=name, emit=emit)
+                return self._fetched(expected)
+            try:
+                self._receive(url, writer, size=None, limit=limit, digest_known=False, name=name, emit=emit)
+            except BaseException as error:
+                if isinstance(error, InvalidInput) or "etag" not in writer.origin:
+                    writer.restart()  # nobody could continue it
+                raise
             digest = writer.commit()
         return self._fetched(digest)
 
@@ -117,135 +145,130 @@ class Downloader:
             raise MedPerfError("file_lost", f"The file {digest.short} vanished right after its download.", "Try again.")
         return Fetched(path, digest, path.stat().st_size)
 
-    def _commit(self, writer: SinkWriter, url: str, digest: Digest) -> None:
-        try:
-            writer.commit(digest)
-        except InvalidInput as error:
-            if error.code != "digest_mismatch":
-                raise
-            raise InvalidInput(
-                error.code, f"{url} is not the file that was registered. {error.what}", error.fix
-            ) from error
+    @contextlib.contextmanager
+    def _partial(
+        self, key: Digest, *, digest: Digest | None, size: int | None, name: str, emit: Emit
+    ) -> Iterator[PartialSinkWriter | None]:
+        """Hold the partial file; None when ``digest`` is in the store, perhaps because somebody else fetched it meanwhile."""
 
-    def _receive(self, url: str, writer: SinkWriter, *, size: int | None, name: str, emit: Emit) -> None:
-        scheme, _, rest = url.partition(":")
-        if scheme.lower() == "asset":
-            if self._api is None:
-                raise Unauthenticated(
-                    "not_logged_in", f"{url} is a file of the MedPerf server.", "Log in with: medperf login"
-                )
-            if not rest.isdecimal():
-                raise InvalidInput(
-                    "bad_url", f"{url[:200]!r} is no asset.", "Write it like asset:12; list them with: medperf asset ls"
-                )
-            self._api.assets.download(int(rest), writer, size=size, name=name, emit=emit, cancel=self._cancel)
+        def observe(done: int) -> None:
+            self._check_cancelled()
+            emit(Progress(f"Checking what is here of {name}", done, size))
+
+        while digest is None or self._store.path(digest) is None:
+            writer = self._store.partial(key, size=size, observe=observe)
+            if writer is None:
+                self._check_cancelled()
+                done = self._store.partial_bytes(key)
+                emit(Progress(f"Waiting for another process that downloads {name}", done, size))
+                if self._cancel is None:
+                    self._sleep(_WAIT_SECONDS)
+                else:
+                    self._cancel.wait(_WAIT_SECONDS)
+                continue
+            with writer:
+                # Once more: whoever held it may have finished between our two looks.
+                if digest is not None and self._store.path(digest) is not None:
+                    writer.drop()
+                    break
+                yield writer
+                return
+        yield None
+
+    def _check_cancelled(self) -> None:
+        if self._cancel is not None and self._cancel.is_set():
+            raise Interrupted
+
+    def _exactly(
+        self,
+        url: str,
+        writer: PartialSinkWriter,
+        digest: Digest,
+        *,
+        size: int | None,
+        name: str,
+        emit: Emit,
+        limit: int = limits.ASSET_BYTES,
+    ) -> None:
+        """Receive and keep the file with this digest.
+
+        What was put together from several answers may be wrong by its earlier parts: then it is fetched once more, from its first byte,
+        before this URL is blamed.
+        """
+        for again in (True, False):
+            before = writer.written
+            try:
+                answers = self._receive(url, writer, size=size, limit=limit, digest_known=True, name=name, emit=emit)
+            except InvalidInput:
+                if writer.written != before:
+                    writer.restart()
+                raise
+            try:
+                writer.commit(digest)
+            except InvalidInput as error:
+                writer.restart()
+                if again and (before or answers > 1):
+                    continue
+                what = f"{shown(url)} is not the file that was registered. {error.what}"
+                raise InvalidInput(error.code, what, error.fix) from error
             return
-        limit = limits.ASSET_BYTES
-        receive(
-            lambda headers: self._open(url, headers),
+
+    def _receive(
+        self,
+        url: str,
+        writer: PartialSinkWriter,
+        *,
+        size: int | None,
+        limit: int,
+        digest_known: bool,
+        name: str,
+        emit: Emit,
+    ) -> int:
+        scheme, _, rest = url.partition(":")
+        if scheme.lower() != "asset":
+            return receive(
+                lambda headers: self._hops.open(url, headers),
+                writer,
+                source=url,
+                size=size,
+                limit=limit,
+                digest_known=digest_known,
+                name=name,
+                emit=emit,
+                sleep=self._sleep,
+            )
+        if self._api is None:
+            raise Unauthenticated(
+                "not_logged_in", f"{shown(url)} is a file of the MedPerf server.", "Log in with: medperf login"
+            )
+        if not (rest.isdecimal() and rest.isascii() and len(rest) < 19):
+            raise InvalidInput(
+                "bad_url", f"{url[:200]!r} is no asset.", "Write it like asset:12; list them with: medperf asset ls"
+            )
+        return self._api.assets.download(
+            int(rest),
             writer,
-            source=url,
             size=size,
+            limit=limit,
+            digest_known=digest_known,
             name=name,
             emit=emit,
-            sleep=self._sleep,
-            limit=limit,
+            cancel=self._cancel,
         )
 
-    @contextlib.contextmanager
-    def _open(self, url: str, headers: dict[str, str]) -> Iterator[httpx2.Response]:
-        """Follow redirects to the file. Each hop is a client of its own, so nothing is carried from one host to the next."""
-        from medperf import __version__
 
-        local = is_loopback(str(split_url(url).hostname))
-        place = url
-        with contextlib.ExitStack() as stack:
-            for _ in range(MAX_REDIRECTS + 1):
-                self._check(place, source=url, local=local)
-                response = stack.enter_context(
-                    self._ask(place, headers | {"User-Agent": f"medperf/{__version__}"}, local=local)
-                )
-                if response.status_code not in _REDIRECTS:
-                    _check_status(response.status_code, url)
-                    yield response
-                    return
-                place = urljoin(place, response.headers.get("location", ""))
-                stack.pop_all().close()
-        raise InvalidInput(
-            "too_many_redirects",
-            f"{url} redirects more than {MAX_REDIRECTS} times.",
-            "Give the URL of the file itself.",
-        )
-
-    def _check(self, place: str, *, source: str, local: bool) -> None:
-        parts = split_url(place)
-        here = is_loopback(str(parts.hostname))
-        hop = "" if place == source else f" ({source} led there)"
-        if parts.scheme != "https" and not here:
-            raise InvalidInput(
-                "insecure_url", f"{place} is not encrypted{hop}.", "Only https:// is followed beyond this machine."
-            )
-        from medperf.client.network import AddressRule
-
-        # Addresses are refused here already, since behind a proxy it is the proxy that connects; names are judged where they are looked up.
-        rule = AddressRule(private=self._allow_private, loopback=local)
-        host = str(parts.hostname)
-        if (here and not local and not self._allow_private) or (is_address(host) and not rule.allows(host, host)):
-            raise _private(place, hop)
-
-    @contextlib.contextmanager
-    def _ask(self, place: str, headers: dict[str, str], *, local: bool) -> Iterator[httpx2.Response]:
-        import httpx2
-
-        from medperf.client.faults import unreachable
-        from medperf.client.network import AddressRefused, AddressRule, Clock, Timeouts, open_client
-
-        parts = split_url(place)
-        origin = f"{parts.scheme}://{parts.netloc}"
-        clock = Clock()
-        rule = AddressRule(private=self._allow_private, loopback=local)
-        timeouts = self._timeouts or Timeouts()
-        with (
-            open_client(place, verify=self._verify, timeouts=timeouts, clock=clock, rule=rule) as client,
-            clock.running(None, self._cancel),
-        ):
-            try:
-                response = client.send(client.build_request("GET", place, headers=headers), stream=True)
-            except httpx2.InvalidURL as error:
-                raise InvalidInput("bad_url", f"{place} is no address: {error}.", "Check the URL.") from error
-            except AddressRefused as error:
-                raise _private(place, f": {error.args[0]} is {error.args[1]}") from error
-            except httpx2.TransportError as error:
-                problem = unreachable(origin, error, pinned=self._verify)
-                if problem.code == "not_medperf":
-                    raise ServerUnavailable(
-                        "url_failed", f"{origin} does not answer in HTTP.", "Check the URL."
-                    ) from error
-                fix = "Check the URL and your network."
-                raise ServerUnavailable(problem.code, problem.what, fix, details=problem.details) from error
-            try:
-                yield response
-            finally:
-                response.close()
+def _last_part(url: str) -> str:
+    """What a person calls the file behind a URL."""
+    return url.partition("?")[0].rstrip("/").rpartition("/")[2][:100] or url[:100]
 
 
-def _private(place: str, why: str) -> InvalidInput:
-    return InvalidInput(
-        "private_address",
-        f"{place} leads into a private network{why}.",
-        "Download the file yourself and give its local path, or use a public URL.",
-    )
-
-
-def _check_status(status: int, url: str) -> None:
-    if status in (200, 206):
-        return
-    if status in (404, 410):
-        raise NotFound("url_not_found", f"There is no file at {url} ({status}).", "Check the URL.")
-    if status in (401, 403):
-        raise Forbidden(
-            "url_forbidden",
-            f"{url} may not be read by everybody ({status}).",
-            "Host the file where it can be read without a login.",
-        )
-    raise ServerUnavailable("url_failed", f"{url} answered {status}.", "Try again later, or check the URL.")
+def _all_failed(name: str, problems: list[tuple[str, MedPerfError]]) -> MedPerfError:
+    """The last problem, and that the other URLs did no better."""
+    if not problems:
+        return InvalidInput("no_url", f"The {name} has no URL to fetch it from.", "Ask its owner for a URL.")
+    last = problems[-1][1]
+    if len(problems) > 1:
+        others = ", ".join(f"{shown(url)} ({error.code})" for url, error in problems[:-1])
+        last.what = f"{last.what} No other URL of the {name} has it either: {others}."
+        last.details["tried"] = [{"url": url, "code": error.code} for url, error in problems]
+    return last

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from medperf import __version__
 from medperf.domain.addresses import is_loopback, split_url
 from medperf.domain.errors import (
     Conflict,
@@ -17,8 +19,11 @@ from medperf.domain.errors import (
     ServerUnavailable,
     Unauthenticated,
 )
+from medperf.wire.headers import VERSION
 
 _START = "Start it with: medperf server start (or name another one with --server, or in the profile)."
+_UPDATE = "Install the newer MedPerf here: pip install -U medperf"
+_WEB_PAGE = "a web page: that of a proxy, of a network that wants a login, or of another service"
 _CLASSES: Mapping[int, type[MedPerfError]] = {
     401: Unauthenticated,
     403: Forbidden,
@@ -59,7 +64,8 @@ def raise_problem(server: str, status: int, headers: Mapping[str, str], document
         MedPerfError: always; code, what and fix are the server's own where it sent a problem document.
     """
     if 300 <= status < 400:
-        raise not_medperf(server, f"it answered {status}, a redirection")
+        target = headers.get("location", "")[:100]
+        raise not_medperf(server, f"it answered {status}, a redirection" + (f" to {target!r}" if target else ""))
     details: dict[str, Any] = {"status": status}
     retry_after = headers.get("retry-after", "")
     if retry_after.isdecimal() and status in (429, 503):
@@ -68,6 +74,8 @@ def raise_problem(server: str, status: int, headers: Mapping[str, str], document
         isinstance(document, dict) and isinstance(document.get("code"), str) and isinstance(document.get("detail"), str)
     ):
         if status < 500 and status != 429:
+            if "html" in headers.get("content-type", "").lower():
+                raise not_medperf(server, f"it answered {status} with {_WEB_PAGE}")
             raise not_medperf(server, f"it answered {status} without saying why")
         what = f"{server} answered {status}."
         raise ServerUnavailable(
@@ -76,6 +84,8 @@ def raise_problem(server: str, status: int, headers: Mapping[str, str], document
     code, what = document["code"], document["detail"]
     if code == "wrong_instance":
         raise wrong_instance(server)
+    if code == "unsupported_api_version":
+        raise ServerUnavailable(code, what, str(document.get("fix") or _UPDATE), details=details)
     errors = document.get("errors") or []
     if isinstance(errors, list) and errors:
         details["errors"] = errors
@@ -84,8 +94,48 @@ def raise_problem(server: str, status: int, headers: Mapping[str, str], document
         )
         if more and not any(str(entry.get("message")) in what for entry in errors if isinstance(entry, dict)):
             what = f"{what} {more}."
+    theirs = headers.get(VERSION, "")
+    if _asks_the_unknown(code, errors) and (not theirs or _numbers(theirs) < _numbers(__version__)):
+        raise ServerUnavailable(
+            "server_too_old",
+            f"{server} runs {f'MedPerf {theirs}' if theirs else 'an older MedPerf'}, which does not know what this MedPerf {__version__} asks of it: {what}",
+            f"Ask its admin to update it, or install the server's version here{f': pip install medperf=={theirs}' if theirs else ''}.",
+            details=details,
+        )
     kind = ServerUnavailable if status >= 500 else _CLASSES.get(status, InvalidInput)
     raise kind(code, what, str(document.get("fix") or _FIXES.get(status, "")), details=details)
+
+
+def no_sense(server: str, headers: Mapping[str, str], where: str) -> ServerUnavailable:
+    """The answer of a MedPerf server has something that this version does not understand: a newer server's, or a fault."""
+    theirs = headers.get(VERSION, "")
+    if _numbers(theirs) > _numbers(__version__):
+        return ServerUnavailable(
+            "server_too_new",
+            f"{server} runs MedPerf {theirs}, and this MedPerf {__version__} does not understand its answer ({where}).",
+            _UPDATE,
+        )
+    return not_medperf(server, f"its answer cannot be understood ({where})")
+
+
+def web_page(server: str) -> ServerUnavailable:
+    """An answer for people."""
+    return not_medperf(server, f"it answered with {_WEB_PAGE}")
+
+
+def _asks_the_unknown(code: str, errors: Any) -> bool:
+    """Whether a refusal is one that an older server gives to what only a newer one knows."""
+    if code in ("no_such_route", "method_not_allowed", "unknown_parameter"):
+        return True
+    return code == "invalid_fields" and any(
+        isinstance(entry, dict) and "extra inputs" in str(entry.get("message", "")).lower() for entry in errors
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The release of a version, to compare it: ``1.10.0rc1`` -> (1, 10, 0)."""
+    found = re.match(r"[0-9]{1,9}(\.[0-9]{1,9})*", version)
+    return tuple(int(part) for part in found[0].split(".")) if found else ()
 
 
 def unreachable(server: str, error: Exception, *, pinned: Path | None) -> MedPerfError:
@@ -139,6 +189,11 @@ def _tls(server: str, error: ssl.SSLError, pinned: Path | None) -> ServerUnavail
         )
     if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
         return not_medperf(server, "it does not speak TLS (is it an http:// address?)")
+    if error.reason == "UNEXPECTED_EOF_WHILE_READING":
+        what = f"{server} broke the connection while it was being secured."
+        return ServerUnavailable(
+            "connection_lost", what, "Try again; if it stays, look at the server's log.", details={"retry": True}
+        )
     return ServerUnavailable(
         "tls_failed",
         f"No secure connection to {server}: {error.reason or error}.",

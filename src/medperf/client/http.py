@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from medperf.client.faults import not_medperf, raise_problem, unreachable, wrong_instance
+from medperf.client.faults import not_medperf, raise_problem, unreachable, web_page, wrong_instance
 from medperf.domain.addresses import is_loopback, split_url
 from medperf.domain.errors import InvalidInput, ServerUnavailable
-from medperf.wire.headers import API_PREFIX, IDEMPOTENCY, INSTANCE
+from medperf.domain.events import Emit, Note, ignore
+from medperf.wire.headers import API_PREFIX, API_VERSION, IDEMPOTENCY, INSTANCE
 
 if TYPE_CHECKING:
     import httpx2
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
 TRIES = 3
 BACKOFF_SECONDS = 0.1
-RETRY_AFTER_SECONDS = 10.0
+#: As long as a request waits for a server that asks for it, all its waits together.
+PATIENCE_SECONDS = 60.0
+#: Waits that a person would wonder about are told.
+TOLD_SECONDS = 1.0
 ANSWER_BYTES = 64 * 1024**2
 
 Content = Callable[[], Iterator[bytes]]
@@ -50,7 +54,8 @@ class Transport:
         verify: PEM file to trust exclusively; None: the system's authorities.
         timeouts: None: the defaults of `medperf.client.network.Timeouts`.
         transport: an httpx2 transport to use instead of the network (an in-process server).
-        sleep: how to wait between tries.
+        sleep: how to wait between tries; what it raises ends the request.
+        emit: told when the server asks us to wait.
 
     Raises:
         InvalidInput: a bad URL, or http beyond this machine.
@@ -66,6 +71,7 @@ class Transport:
         timeouts: Timeouts | None = None,
         transport: httpx2.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        emit: Emit = ignore,
     ) -> None:
         parts = split_url(base_url)
         if parts.scheme == "http" and not is_loopback(str(parts.hostname)):
@@ -79,6 +85,7 @@ class Transport:
         self._given_timeouts = timeouts
         self._transport = transport
         self.sleep = sleep
+        self._emit = emit
         self._opened: tuple[httpx2.Client, Clock, Timeouts] | None = None
 
     def request(
@@ -125,17 +132,18 @@ class Transport:
         self,
         path: str,
         *,
+        method: Literal["POST", "PATCH"] = "POST",
         params: Mapping[str, Any] | None = None,
         content: Content,
         headers: Mapping[str, str],
         idempotency_key: str | None = None,
     ) -> Answer:
-        """POST a stream. ``content`` is called anew for each try. Raises as `request`."""
+        """Send a stream. ``content`` is called anew for each try. Raises as `request`."""
         sent = dict(headers) | ({IDEMPOTENCY: idempotency_key} if idempotency_key else {})
         for attempt in self._attempts(repeatable=idempotency_key is not None):
             with (
                 attempt,
-                self._exchange("POST", path, params=params, content=content, headers=sent, seconds=None) as response,
+                self._exchange(method, path, params=params, content=content, headers=sent, seconds=None) as response,
             ):
                 return self._read(response)
         raise AssertionError("the last attempt returns or raises")
@@ -145,10 +153,15 @@ class Transport:
         self, path: str, *, headers: Mapping[str, str] | None = None, cancel: Any = None
     ) -> Iterator[httpx2.Response]:
         """GET something long: a checked 2xx answer whose body is still to be read. One try; errors while reading come out as httpx2's."""
-        with self._exchange("GET", path, headers=dict(headers or {}), seconds=None, cancel=cancel) as response:
-            if response.status_code >= 300:
+        from medperf.client.network import PACE, Pace
+
+        _, clock, timeouts = self._open()
+        sent = dict(headers or {})
+        with self._exchange("GET", path, headers=sent, seconds=timeouts.total, cancel=cancel) as response:
+            if response.status_code >= 300 and response.status_code != 416:  # which the one who asked for a range knows
                 self._read(response)
             self._check_instance(response)
+            response.extensions[PACE] = Pace(clock, timeouts)
             yield response
 
     def close(self) -> None:
@@ -217,9 +230,14 @@ class Transport:
                 response.close()
 
     def _attempts(self, repeatable: bool) -> Iterator[contextlib.AbstractContextManager[None]]:
-        """Up to `TRIES` contexts; one that lets an exception out ends the loop, one that swallows it starts the next."""
-        for number in range(1, TRIES + 1):
-            yield _Attempt(number, repeatable, self.sleep)
+        """Contexts, one for each try; one that lets an exception out ends the loop, one that swallows it starts the next."""
+        patience = Patience(repeatable, self.sleep, self._told)
+        while True:
+            yield patience
+
+    def _told(self, seconds: float) -> None:
+        if seconds >= TOLD_SECONDS:
+            self._emit(Note(f"{self.base_url} asks to wait: going on in {seconds:g} seconds.", level="warning"))
 
     def _read(self, response: httpx2.Response) -> Answer:
         """The whole answer, or the error it stands for."""
@@ -247,6 +265,8 @@ class Transport:
         instance = response.headers.get(INSTANCE)
         if instance is None:
             if response.status_code < 300:
+                if "html" in response.headers.get("content-type", "").lower():
+                    raise web_page(self.base_url)
                 raise not_medperf(self.base_url, f"its answer has no {INSTANCE} header")
         elif self.instance_id is not None and instance != self.instance_id:
             raise wrong_instance(self.base_url)
@@ -255,16 +275,17 @@ class Transport:
         raise unreachable(self.base_url, error, pinned=self._verify) from error
 
 
-class _Attempt(contextlib.AbstractContextManager[None]):
-    """One try: swallows an error that is worth another try, after waiting."""
+class Patience(contextlib.AbstractContextManager[None]):
+    """The tries of one request: swallows an error that is worth another try, after waiting as long as the server asks, within bounds."""
 
-    def __init__(self, number: int, repeatable: bool, sleep: Callable[[float], None]) -> None:
-        self._number = number
-        self._repeatable = repeatable
-        self._sleep = sleep
+    def __init__(self, repeatable: bool, sleep: Callable[[float], None], told: Callable[[float], None]) -> None:
+        self._repeatable, self._sleep, self._told = repeatable, sleep, told
+        self._tries = 0
+        self._left = PATIENCE_SECONDS
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if not isinstance(error, ServerUnavailable) or self._number == TRIES:
+        self._tries += 1
+        if not isinstance(error, ServerUnavailable):
             return False
         wait = self._wait(error)
         if wait is None:
@@ -275,11 +296,16 @@ class _Attempt(contextlib.AbstractContextManager[None]):
     def _wait(self, error: ServerUnavailable) -> float | None:
         asked = error.details.get("retry_after")
         if asked is not None:
-            # 429 refused the request before doing anything; 503 may not have.
-            may = self._repeatable or error.details.get("status") == 429
-            return float(asked) if may and float(asked) <= RETRY_AFTER_SECONDS else None
-        if self._repeatable and error.details.get("retry"):
-            return float(BACKOFF_SECONDS * 3 ** (self._number - 1))
+            # 429 refused the request before doing anything, and says itself when to come back; 503 may not have.
+            slower = error.details.get("status") == 429
+            if not (slower or (self._repeatable and self._tries < TRIES)) or float(asked) > self._left:
+                return None
+            wait = max(float(asked), BACKOFF_SECONDS)
+            self._left -= wait
+            self._told(wait)
+            return wait
+        if self._repeatable and self._tries < TRIES and error.details.get("retry"):
+            return float(BACKOFF_SECONDS * 3 ** (self._tries - 1))
         return None
 
 
@@ -288,7 +314,7 @@ def _json(data: bytes, content_type: str) -> Any:
         return None
     try:
         return json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -311,4 +337,4 @@ def _parameter(name: str, value: Any) -> Any:
 def _user_agent() -> str:
     from medperf import __version__
 
-    return f"medperf/{__version__}"
+    return f"medperf/{__version__} (API {API_VERSION})"

@@ -25,6 +25,8 @@ from medperf.domain.addresses import is_loopback, split_url
 from medperf.domain.errors import Interrupted, MedPerfError
 
 _SLICE_SECONDS = 0.25
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class AddressRefused(Exception):
@@ -33,12 +35,20 @@ class AddressRefused(Exception):
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds. ``total`` bounds one whole request and answer, however slowly it trickles; None for long streams."""
+    """Seconds. ``total`` bounds one whole request and answer, however slowly it trickles; of a long stream, all up to its first byte.
+
+    Attributes:
+        window: in every so many seconds a long stream must bring ``window * rate`` bytes, or it is given up. So a stream of N bytes
+            takes at most ``total + window + N / rate`` seconds.
+        rate: bytes per second.
+    """
 
     connect: float = 5.0
     read: float = 30.0
     write: float = 30.0
     total: float | None = 60.0
+    window: float = 30.0
+    rate: float = 1024.0
 
 
 class Clock(threading.local):
@@ -68,6 +78,35 @@ class Clock(threading.local):
         if left <= 0:
             raise httpcore2.ReadTimeout("the whole answer took too long")
         return left if timeout is None else min(timeout, left)
+
+
+class Pace:
+    """Whether a long stream comes fast enough: sets the clock's deadline anew each time enough of it came.
+
+    Only bytes of the file count: what a server wraps them in could go on for ever.
+    """
+
+    def __init__(self, clock: Clock, timeouts: Timeouts) -> None:
+        self.rate = timeouts.rate
+        self._clock = clock
+        self._window = timeouts.window
+        self._least = timeouts.window * timeouts.rate
+        self._came = 0.0
+
+    def start(self) -> None:
+        """The head of the answer is here; from now on its bytes must come."""
+        self._came = 0.0
+        self._clock.deadline = time.monotonic() + self._window
+
+    def came(self, count: int) -> None:
+        """So many bytes more."""
+        self._came += count
+        if self._came >= self._least:
+            self.start()
+
+
+#: Name of the `Pace` in the ``extensions`` of a response that is a long stream.
+PACE = "medperf_pace"
 
 
 class _Stream(httpcore2.NetworkStream):
@@ -123,12 +162,23 @@ class AddressRule:
         """Whether ``host``, which means ``address`` (an IP address), may be asked."""
         if self.private or host in self.trusted:
             return True
-        ip = ipaddress.ip_address(address.partition("%")[0])
-        if isinstance(ip, ipaddress.IPv6Address):
-            ip = ip.ipv4_mapped or ip.sixtofour or ip
+        ip = _meant(ipaddress.ip_address(address.partition("%")[0]))
         if ip.is_loopback:
             return self.loopback
+        if isinstance(ip, ipaddress.IPv6Address) and ip not in _GLOBAL_UNICAST:
+            return (
+                False  # ``is_global`` says yes to some that lead into networks: old site-local ones, other translators
+            )
         return ip.is_global and not ip.is_multicast
+
+
+def _meant(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The IPv4 address that an IPv6 address stands for, where it does."""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip
+    if ip in _NAT64:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour or ip
 
 
 class _Backend(httpcore2.NetworkBackend):
@@ -152,7 +202,13 @@ class _Backend(httpcore2.NetworkBackend):
         except (OSError, UnicodeError) as error:
             raise httpcore2.ConnectError(f"the name {host} is not known ({error})") from error
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        refused = [address for address in addresses if not self._rule.allows(host, address)]
+        # A name that says it is this machine may be spoken to without encryption, so it must be this machine.
+        here = is_loopback(host)
+        refused = [
+            address
+            for address in addresses
+            if not self._rule.allows(host, address) or (here and not is_loopback(address))
+        ]
         if refused:
             raise AddressRefused(host, refused[0])
         problem: Exception = httpcore2.ConnectError(f"the name {host} has no address")
@@ -183,7 +239,8 @@ def open_client(url: str, *, verify: Path | None, timeouts: Timeouts, clock: Clo
     Raises:
         MedPerfError: ``bad_certificate``.
     """
-    context = ssl_context(verify)
+    # The system's authorities take a while to read, and http has no use for them.
+    context = None if verify is None and split_url(url).scheme == "http" else ssl_context(verify)
     proxy = _proxy(url)
     if proxy is None:
         pool = httpcore2.ConnectionPool(ssl_context=context, network_backend=_Backend(clock, rule))
@@ -230,7 +287,13 @@ def split_proxy(proxy: str) -> httpx2.URL:
     """Raises:
     MedPerfError: ``bad_proxy``: the environment names a proxy that cannot be used.
     """
-    found = httpx2.URL(proxy if "://" in proxy else f"http://{proxy}")
+    try:
+        found = httpx2.URL(proxy if "://" in proxy else f"http://{proxy}")
+    except httpx2.InvalidURL as error:
+        # Not shown: it may hold a password.
+        raise MedPerfError(
+            "bad_proxy", f"The environment's proxy is no URL: {error}.", "Set HTTPS_PROXY to http://HOST:PORT."
+        ) from error
     if found.scheme not in ("http", "https") or not found.host:
         raise MedPerfError(
             "bad_proxy",

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from medperf.client.private import locked, write_private
+from medperf.client.private import locked, read_private, write_private
 from medperf.domain.addresses import host_port, is_loopback, split_url
 from medperf.domain.errors import Conflict, InvalidInput, MedPerfError, NotFound
 from medperf.domain.steps import COMPATIBILITY_TASKS
@@ -138,8 +139,11 @@ def activate_profile(home: Path, name: str) -> Profile:
     return profile
 
 
-def delete_profile(home: Path, name: str) -> None:
+def delete_profile(home: Path, name: str, *, first: Callable[[], None] = lambda: None) -> None:
     """Remove a profile; what was remembered about its server stays.
+
+    Args:
+        first: done just before, when it is sure that the profile can go.
 
     Raises:
         NotFound: no such profile.
@@ -158,6 +162,7 @@ def delete_profile(home: Path, name: str) -> None:
                 f"The profile {name!r} is the active one.",
                 f"Activate another first: medperf profile activate {BUILT_IN}",
             )
+        first()
         del config.profiles[name]
         config.write()
 
@@ -196,7 +201,8 @@ def find_certificate(home: Path, profile: Profile, *, given: str | None = None, 
 def trust_certificate(home: Path, server: str, pem: bytes) -> Path:
     """Keep a server's certificate where ``automatic`` finds it."""
     path = home / "trust" / f"{host_port(server)}.crt"
-    write_private(path, pem)
+    with locked(path):
+        write_private(path, pem)
     return path
 
 
@@ -293,32 +299,30 @@ class _Config:
         path = home / _FILE
         profiles = {BUILT_IN: Profile(name=BUILT_IN)}
         try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            return cls(path, BUILT_IN, profiles)
+            found = read_private(path)
         except OSError as error:
             raise MedPerfError(
                 "config_unreadable",
                 f"{path} cannot be read: {error.strerror}.",
-                "Give your account the right to read it.",
+                f"Give your account the right to read it; or begin anew with: {_aside(path)}",
             ) from error
+        if found is None:
+            return cls(path, BUILT_IN, profiles)
         import tomllib
 
         try:
-            document = tomllib.loads(data.decode())
+            document = tomllib.loads(found[0].decode())
             tables = document.get("profiles", {})
             profiles |= {name: _from_table(name, table) for name, table in tables.items()}
             active = document.get("active", BUILT_IN)
-        except (ValueError, TypeError, AttributeError, InvalidInput) as error:
-            raise InvalidInput(
-                "bad_config", f"{path} cannot be understood: {error}", "Mend the file, or remove it."
-            ) from error
-        if active not in profiles:
+            if active not in profiles:
+                raise ValueError(f"it makes the profile {active!r} active, which is not there")
+        except (ValueError, TypeError, AttributeError, RecursionError, InvalidInput) as error:
             raise InvalidInput(
                 "bad_config",
-                f"{path} makes the profile {active!r} active, which is not there.",
-                "Mend the file, or remove it.",
-            )
+                f"{path} cannot be understood: {error}",
+                f"Mend the file, or begin anew with: {_aside(path)}",
+            ) from error
         return cls(path, active, profiles)
 
     def get(self, name: str) -> Profile:
@@ -342,6 +346,10 @@ class _Config:
             ]
             lines += [f"timeouts.{task} = {seconds!r}" for task, seconds in profile.timeouts.items()]
         write_private(self.path, "\n".join(lines).encode() + b"\n")
+
+
+def _aside(path: Path) -> str:
+    return shlex.join(["mv", str(path), f"{path}.damaged"])
 
 
 _PLAIN = ("server", "certificate", "engine", "wheelhouse", "memory_bytes")

@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 from medperf.domain.errors import InvalidInput
 
 _HOST_LENGTH, _LABEL_LENGTH = 253, 63
+_NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,8}|0[0-7]{0,11}|[1-9][0-9]{0,9}")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -73,9 +74,24 @@ def is_loopback(host: str) -> bool:
 
 
 def is_address(host: str) -> bool:
-    """Whether ``host`` is an IP address rather than a name."""
+    """Whether ``host`` is an IP address rather than a name, in any spelling that a look-up takes for one."""
+    return literal(host) is not None
+
+
+def literal(host: str) -> str | None:
+    """The usual form of an IP address in any spelling (``0x7f.1``, ``2130706433``, ``[::1]``); None when ``host`` is a name."""
+    host = host.strip("[]").partition("%")[0]
     try:
-        ipaddress.ip_address(host.partition("%")[0])
+        return str(ipaddress.ip_address(host))
     except ValueError:
-        return False
-    return True
+        pass
+    # The spellings that getaddrinfo takes: one to four numbers, decimal, octal or hexadecimal, the last one filling the rest.
+    parts = host.rstrip(".").split(".")
+    if len(parts) > 4 or not all(_NUMBER.fullmatch(part) for part in parts):
+        return None
+    numbers = [int(part, 8) if part[0] == "0" and part.isdecimal() else int(part, 0) for part in parts]
+    *first, last = numbers
+    if any(number > 255 for number in first) or last >= 256 ** (5 - len(numbers)):
+        return None
+    value = last + sum(number << (8 * (3 - index)) for index, number in enumerate(first))
+    return str(ipaddress.IPv4Address(value))

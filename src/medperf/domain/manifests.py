@@ -18,6 +18,7 @@ from medperf.domain.errors import InvalidInput
 
 PathType = Literal["file", "directory"]
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_NAMES_SHOWN = 20
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,255}")
 
 
@@ -92,7 +93,7 @@ def parse_manifest(data: bytes, *, label: str = "mlcube.yaml") -> Manifest:
         InvalidInput: not YAML within bounds, or a section has the wrong shape, an absolute or climbing default path,
             no tasks, no image and no project.
     """
-    document = load_yaml(data, label=label, max_bytes=limits.MANIFEST_BYTES)
+    document = load_yaml(data, label=label, max_bytes=limits.MANIFEST_BYTES, max_nodes=limits.MANIFEST_NODES)
     if not isinstance(document, dict):
         raise bad_manifest(f"{label} is not a mapping at its top level.", "Start it with 'name: ...' and 'tasks: ...'.")
     if "container_type" in document:
@@ -107,6 +108,7 @@ _MLCUBE_KEYS = {"name", "description", "authors", "platform", "docker", "singula
 
 _PYTHON_KEYS = {"project", "entrypoint", "requirements", "requires_python"}
 _TASK_KEYS = {"parameters", "entrypoint"}
+_UNKNOWN_SHOWN, _UNKNOWN_LENGTH = 20, 80
 
 
 def _parse_mlcube(document: dict[str, Any], label: str) -> Manifest:
@@ -146,7 +148,12 @@ def _unknown(document: Mapping[str, Any]) -> tuple[str, ...]:
     found |= {f"python.{key}" for key in set(_mapping(document, "python", "")) - _PYTHON_KEYS}
     for name, body in _mapping(document, "tasks", "").items():
         found |= {f"tasks.{name}.{key}" for key in set(body or {}) - _TASK_KEYS}
-    return tuple(sorted(found))
+    return _listed(found)
+
+
+def _listed(unknown: set[str]) -> tuple[str, ...]:
+    """A person reads this: the first few, none longer than a line."""
+    return tuple(name[:_UNKNOWN_LENGTH] for name in sorted(unknown)[:_UNKNOWN_SHOWN])
 
 
 def _mlcube_task(name: str, body: Any, label: str) -> Task:
@@ -170,10 +177,13 @@ def _mlcube_task(name: str, body: Any, label: str) -> Task:
     both = {entry.name for entry in inputs} & {entry.name for entry in outputs}
     if both:
         raise bad_manifest(
-            f"{where} declares {', '.join(sorted(both))} as input and as output.",
+            f"{where} declares {names_of(sorted(both))} as input and as output.",
             "An input can never become an output: use two names.",
         )
-    return Task(name=name, inputs=inputs, outputs=outputs, entrypoint=body.get("entrypoint"))
+    entrypoint = body.get("entrypoint")
+    if entrypoint is not None and not isinstance(entrypoint, str):
+        raise bad_manifest(f"{where}: entrypoint must be text.", "Quote it, or leave it out.")
+    return Task(name=name, inputs=inputs, outputs=outputs, entrypoint=entrypoint)
 
 
 def _mlcube_parameter(name: str, value: Any, where: str, *, output: bool) -> Parameter:
@@ -188,7 +198,8 @@ def _mlcube_parameter(name: str, value: Any, where: str, *, output: bool) -> Par
     kind: PathType | None = value.get("type")
     if kind not in (None, "file", "directory"):
         raise bad_manifest(
-            f"{where}: type must be 'file' or 'directory', not {kind!r}.", "Write 'type: file' or 'type: directory'."
+            f"{where}: type must be 'file' or 'directory', not {_shown(kind)}.",
+            "Write 'type: file' or 'type: directory'.",
         )
     default = value.get("default")
     if default is not None:
@@ -199,7 +210,9 @@ def _mlcube_parameter(name: str, value: Any, where: str, *, output: bool) -> Par
         default = relative_path(default, where)
     opts = value.get("opts", "ro" if not output else "rw")
     if opts not in ("ro", "rw"):
-        raise bad_manifest(f"{where}: opts must be 'ro' or 'rw', not {opts!r}.", "Leave it out, or write 'opts: ro'.")
+        raise bad_manifest(
+            f"{where}: opts must be 'ro' or 'rw', not {_shown(opts)}.", "Leave it out, or write 'opts: ro'."
+        )
     return Parameter(name=name, type=kind, default=default, writable_input=not output and opts == "rw")
 
 
@@ -247,9 +260,9 @@ _CONTAINER_TYPES = {
 
 def _parse_container_config(document: dict[str, Any], label: str) -> Manifest:
     container_type = document["container_type"]
-    if container_type not in _CONTAINER_TYPES:
+    if not isinstance(container_type, str) or container_type not in _CONTAINER_TYPES:
         raise bad_manifest(
-            f"{label}: container_type {container_type!r} is unknown.",
+            f"{label}: container_type {_shown(container_type)} is unknown.",
             f"Use one of {', '.join(sorted(_CONTAINER_TYPES))}.",
         )
     image = _image(document, label)
@@ -264,7 +277,7 @@ def _parse_container_config(document: dict[str, Any], label: str) -> Manifest:
         tasks=tasks,
         docker_image=None if sif else image,
         singularity_image=image if sif else None,
-        unknown=tuple(sorted(set(document) - _CONTAINER_KEYS - {"name"})),
+        unknown=_listed(set(document) - _CONTAINER_KEYS - {"name"}),
     )
 
 
@@ -278,7 +291,7 @@ def _container_task(name: str, body: Any, label: str) -> Task:
     both = {entry.name for entry in inputs} & {entry.name for entry in outputs}
     if both:
         raise bad_manifest(
-            f"{where} declares {', '.join(sorted(both))} as input and as output.",
+            f"{where} declares {names_of(sorted(both))} as input and as output.",
             "An input can never become an output: use two names.",
         )
     return Task(name=name, inputs=inputs, outputs=outputs, run_args=_mapping(body, "run_args", where))
@@ -298,7 +311,8 @@ def _volume(name: str, value: Any, where: str) -> Parameter:
     kind = value.get("type")
     if kind not in ("file", "directory"):
         raise bad_manifest(
-            f"{where}: type must be 'file' or 'directory', not {kind!r}.", "Write 'type: file' or 'type: directory'."
+            f"{where}: type must be 'file' or 'directory', not {_shown(kind)}.",
+            "Write 'type: file' or 'type: directory'.",
         )
     return Parameter(name=name, type=kind, mount_path=mount_path)
 
@@ -374,7 +388,9 @@ def _image(section: Mapping[str, Any], label: str) -> str:
     image = section.get("image")
     if not isinstance(image, str) or not _IMAGE.fullmatch(image) or ".." in image:
         raise bad_manifest(
-            f"{label}: image {image!r} is not an image name.", "Use e.g. 'organisation/name:1.0'.", code="bad_image"
+            f"{label}: image {_shown(image)} is not an image name.",
+            "Use e.g. 'organisation/name:1.0'.",
+            code="bad_image",
         )
     return image
 
@@ -387,8 +403,22 @@ def _check_name(name: str, where: str) -> None:
 
 
 def names_of(names: Any) -> str:
-    """Names for a sentence, parted by commas."""
-    return ", ".join(str(getattr(name, "value", name)) for name in names)
+    """Names for a sentence, parted by commas; the first few of many."""
+    found = [str(getattr(name, "value", name)) for name in names]
+    return ", ".join(found[:_NAMES_SHOWN]) + (
+        f" and {len(found) - _NAMES_SHOWN} more" if len(found) > _NAMES_SHOWN else ""
+    )
+
+
+def _shown(value: Any) -> str:
+    """A value for a sentence: short, whatever it is."""
+    return (
+        repr(value[:60])
+        if isinstance(value, str)
+        else f"a {type(value).__name__}"
+        if isinstance(value, dict | list)
+        else repr(value)
+    )
 
 
 def bad_manifest(what: str, fix: str, *, code: str = "bad_manifest") -> InvalidInput:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from medperf.domain.errors import Conflict, Forbidden, InvalidInput
+from medperf.domain.errors import Conflict, InvalidInput
 
 
 class Kind(StrEnum):
@@ -68,24 +68,15 @@ def check_editable(noun: str, state: State, changes: dict[str, Any]) -> None:
         )
 
 
-def check_approval(
-    current: Approval, wanted: Approval, *, state: State, actor_is_admin: bool, actor_owns: bool
-) -> None:
-    """May this actor decide about this benchmark, now?
+def check_approval(current: Approval, wanted: Approval, *, state: State) -> None:
+    """Can this benchmark be decided about, now? Whether the actor may is for `medperf.domain.permissions`.
 
     Raises:
-        Forbidden: not an admin, or the benchmark's own owner.
         Conflict: already decided, or still in DEVELOPMENT.
         InvalidInput: PENDING is not a decision.
     """
     if wanted is Approval.PENDING:
         raise InvalidInput("bad_decision", "PENDING is not a decision.", "Approve or reject.")
-    if not actor_is_admin:
-        raise Forbidden(
-            "admin_only", "Only an admin of the server approves or rejects benchmarks.", "Ask an admin of this server."
-        )
-    if actor_owns:
-        raise Forbidden("own_benchmark", "Nobody approves their own benchmark.", "Ask another admin of this server.")
     if state is not State.OPERATION:
         raise Conflict(
             "not_in_operation",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from medperf.domain import limits
 from medperf.domain.errors import InvalidInput, MedPerfError, NotFound
+from medperf.domain.sorting import Sort
 from medperf.flows.site import Site
 from medperf.wire.models import PasswordChange, TokenCreate, UserCreate, UserUpdate, UserView
 
@@ -47,6 +49,7 @@ class StatusReport:
     engine: str
     pending: int
     problem: str
+    organisations: tuple[str, ...] = ()  # those the account belongs to, each with its rights
 
 
 def login(site: Site, *, username: str | None = None, password: str | None = None) -> LoginResult:
@@ -114,20 +117,30 @@ def change_password(site: Site, *, current: str | None = None, new: str | None =
 
 
 def status(site: Site) -> StatusReport:
-    """Never fails because of the server or the workspace: what is wrong is said in ``problem``."""
-    credential = site.credentials.get(site.profile.name)
+    """Never fails because of the server, the login or the workspace: what is wrong is said in ``problem``."""
+    credential = None
+    problem = ""
+    try:
+        credential = site.credentials.get(site.profile.name)
+    except MedPerfError as error:
+        problem = str(error)
     if credential is not None and credential.server != site.profile.server:
         credential = None  # of the server that the profile named before: nothing here is done with it
     server = None
-    problem = ""
     try:
         server = site.anonymous_api.server.get()
     except MedPerfError as error:
-        problem = str(error)
+        problem = problem or str(error)
     if server is not None and credential is not None and credential.instance_id != server.instance_id:
         problem = "This server was reset or replaced since you logged in. Log in again with: medperf login"
     elif credential is not None and credential.expired:
         problem = "Your login expired. Log in again with: medperf login"
+    organisations: tuple[str, ...] = ()
+    if credential is not None and server is not None and not problem:
+        try:
+            organisations = _organisations(site)
+        except MedPerfError as error:  # a login that was ended there
+            problem = str(error)
     pending = 0
     try:
         pending = len(site.workspace.pending.ls(server.instance_id)) if server else 0
@@ -149,7 +162,14 @@ def status(site: Site) -> StatusReport:
         engine=site.engine.name,
         pending=pending,
         problem=problem,
+        organisations=organisations,
     )
+
+
+def _organisations(site: Site) -> tuple[str, ...]:
+    """At most so many as one page holds; an admin, who sees all, is told their own."""
+    found = site.api.organisations.list(limit=limits.PAGE_MAX)
+    return tuple(f"{one.name} ({', '.join(one.rights)})" for one in found if one.rights)
 
 
 def add_user(
@@ -161,20 +181,67 @@ def add_user(
     return site.api.users.create(UserCreate.of(username=username, password=password, email=email, is_admin=admin))
 
 
-def list_users(site: Site, *, limit: int | None = None) -> list[UserView]:
-    """All accounts, as an admin."""
-    return list(site.api.users.list(limit=limit))
+def list_users(
+    site: Site,
+    *,
+    name: str | None = None,
+    is_admin: bool | None = None,
+    is_active: bool | None = None,
+    search: str | None = None,
+    sort: Sort | None = None,
+    limit: int | None = None,
+) -> list[UserView]:
+    """Accounts, as an admin."""
+    found = site.api.users.list(
+        name=name, is_admin=is_admin, is_active=is_active, search=search, sort=sort, limit=limit
+    )
+    return list(found)
 
 
-def disable_user(site: Site, user: str) -> UserView:
+def disable_user(site: Site, user: str, *, leave_unmanaged: bool = False) -> UserView:
     """Disable an account by id or username, as an admin: its logins end at once.
+
+    Args:
+        leave_unmanaged: also where an organisation is left without an active manager.
+
+    Raises:
+        NotFound: there is no such account.
+        Conflict: an organisation would be left without an active manager; it is named.
+    """
+    wanted = UserUpdate.of(is_active=False, leave_unmanaged=leave_unmanaged)
+    return site.api.users.update(_user_id(site, user), wanted)
+
+
+def enable_user(site: Site, user: str) -> UserView:
+    """Enable a disabled account by id or username, as an admin.
+
+    Raises:
+        NotFound: there is no such account.
+    """
+    return site.api.users.update(_user_id(site, user), UserUpdate.of(is_active=True))
+
+
+def erase_user(site: Site, user: str) -> UserView:
+    """Disable an account by id or username, as an admin, and erase what is personal of it, for good.
+
+    Raises:
+        NotFound: there is no such account.
+        Conflict: one's own, the last admin's, or one whose organisation would have no manager.
+    """
+    user_id = _user_id(site, user)
+    site.api.users.update(user_id, UserUpdate.of(is_active=False))
+    return site.api.users.erase(user_id)
+
+
+def _user_id(site: Site, user: str) -> int:
+    """The id of an account that is told by id or username.
 
     Raises:
         NotFound: there is no such account.
     """
     if user.isdecimal():
-        return site.api.users.update(int(user), UserUpdate.of(is_active=False))
+        return int(user)
     found = next((entry for entry in site.api.users.list() if entry.username == user), None)
     if found is None:
         raise NotFound("unknown_user", f"There is no account named {user!r}.", "List them with: medperf user ls")
-    return site.api.users.update(found.id, UserUpdate.of(is_active=False))
+    return found.id

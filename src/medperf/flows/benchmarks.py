@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 from medperf.domain.digests import Digest
 from medperf.domain.errors import Conflict, InvalidInput
 from medperf.domain.metrics import MetricsContract, contract_from_document
+from medperf.domain.sorting import Sort
 from medperf.domain.states import Approval, Kind, State
-from medperf.flows.files import host, obtain
+from medperf.flows.files import obtain
+from medperf.flows.organisations import owned_by, owner_filter, owner_id
 from medperf.flows.paths import local_path
+from medperf.flows.publishing import refuse_folder
 from medperf.flows.site import Site
-from medperf.flows.uploads import Uploads, create_once, refuse_taken_name
+from medperf.flows.uploads import Uploads, create_once, forget_arrived, refuse_taken_name
 from medperf.wire.models import BenchmarkCreate, BenchmarkView, Decision, MLCubeCreate, MLCubeView
 
 if TYPE_CHECKING:  # the flows import them: listing costs none of it
@@ -38,6 +41,7 @@ class BenchmarkSubmission:
     docs_url: str = ""
     metrics_contract: str | None = None  # a YAML file; None: derived from the test's metrics
     no_cache: bool = False
+    owner: str | None = None  # an organisation, by name or id; None: the account itself
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ def submit_benchmark(site: Site, submission: BenchmarkSubmission) -> BenchmarkSu
     if submission.demo_hash:
         Digest(submission.demo_hash)
     contract = read_contract(submission.metrics_contract) if submission.metrics_contract else None
-    refuse_taken_name(site, "benchmark", submission.name)
+    owner = owner_id(site, submission.owner)
+    refuse_taken_name(site, "benchmark", submission.name, owner=owner)
     wanted = (
         (submission.preparator, Kind.PREPARATOR),
         (submission.reference_model, Kind.MODEL),
@@ -81,9 +86,8 @@ def submit_benchmark(site: Site, submission: BenchmarkSubmission) -> BenchmarkSu
     test = test_workflow(
         site, TestCubes(preparator, model, evaluator), data, contract=contract, no_cache=submission.no_cache
     )
-    with Uploads(site) as uploads:
-        ref, asset = host(site, demo, name=f"{submission.name}-demo.tar.gz")
-        uploads.add(asset)
+    with Uploads(site, owner=owner) as uploads:
+        ref = uploads.host(demo, name=f"{submission.name}-demo.tar.gz")
         body = BenchmarkCreate.of(
             name=submission.name,
             description=submission.description,
@@ -94,6 +98,7 @@ def submit_benchmark(site: Site, submission: BenchmarkSubmission) -> BenchmarkSu
             evaluator=submission.evaluator,
             report=test.report,
             metrics_contract=test.contract.as_document(),
+            owner=owner,
         )
         benchmark = create_once(site, "benchmark", body, site.api.benchmarks.create)
         uploads.keep()
@@ -109,6 +114,7 @@ def submit_benchmark_from_folder(
     docs_url: str | None = None,
     metrics_contract: str | None = None,
     no_cache: bool = False,
+    owner: str | None = None,
 ) -> BenchmarkSubmitted:
     """Test, package, register and submit a whole folder: three MLCubes, demo data with ``paths.yaml``, optionally
     ``benchmark.yaml`` and ``metrics_contract.yaml``.
@@ -120,25 +126,29 @@ def submit_benchmark_from_folder(
         InvalidInput: the folder lacks one of the three kinds, holds two of one, or has no demo data.
         Conflict: as `submit_benchmark`.
     """
-    import tempfile
-
     from medperf.flows.compatibility import TestCubes, test_workflow
     from medperf.flows.cubes import resolve_cube
     from medperf.flows.data import local_data, read_paths
+    from medperf.workspace.files import scratch, sweep_scratch
 
+    sweep_scratch()
     folder = local_path(folder)
     settings = _folder_settings(folder)
     name = (name or settings.get("name") or folder.resolve().name).strip()
     description = description if description is not None else settings.get("description", "")
     docs_url = docs_url if docs_url is not None else settings.get("docs_url", "")
     BenchmarkCreate.check(name=name, description=description, docs_url=docs_url)
-    refuse_taken_name(site, "benchmark", name)
+    party = owner_id(site, owner)
+    refuse_taken_name(site, "benchmark", name, owner=party)
     if metrics_contract is None and (folder / CONTRACT_FILE).is_file():
         metrics_contract = str(folder / CONTRACT_FILE)
     contract = read_contract(metrics_contract) if metrics_contract else None
-    packages = _packages(folder)
+    packages = _packages(folder, home=site.home)
     data_path, labels_path = read_paths(folder)
-    reused = {kind: _registered(site, package, name=_cube_name(name, package)) for kind, package in packages.items()}
+    reused = {
+        kind: _registered(site, package, name=_cube_name(name, package), owner=party)
+        for kind, package in packages.items()
+    }
     local = {
         kind: resolve_cube(site, str(package.folder.parent), kind, option="--from")
         for kind, package in packages.items()
@@ -150,10 +160,10 @@ def submit_benchmark_from_folder(
         contract=contract,
         no_cache=no_cache,
     )
-    with tempfile.TemporaryDirectory(prefix="medperf-") as temporary:
-        demo = _pack_demo(site, folder, Path(temporary) / "demo.tar.gz")
+    with scratch() as temporary:
+        demo = _pack_demo(site, folder, temporary / "demo.tar.gz")
         cubes = {
-            kind: reused[kind] or _register(site, package, name=_cube_name(name, package))
+            kind: reused[kind] or _register(site, package, name=_cube_name(name, package), owner=owner)
             for kind, package in packages.items()
         }
         submission = BenchmarkSubmission(
@@ -165,6 +175,7 @@ def submit_benchmark_from_folder(
             reference_model=cubes[Kind.MODEL].id,
             evaluator=cubes[Kind.EVALUATOR].id,
             metrics_contract=metrics_contract,
+            owner=owner,
         )
         submitted = submit_benchmark(site, submission)
     return replace(submitted, mlcubes=tuple(cubes.values()))
@@ -176,13 +187,26 @@ def list_benchmarks(
     mine: bool = False,
     approval: Approval | None = None,
     state: State | None = None,
+    is_valid: bool | None = None,
+    is_active: bool | None = None,
     name: str | None = None,
+    search: str | None = None,
+    sort: Sort | None = None,
     limit: int | None = None,
 ) -> list[BenchmarkView]:
-    """What the account may see, oldest first."""
-    return list(
-        site.api.benchmarks.list(owner="me" if mine else None, approval=approval, state=state, name=name, limit=limit)
+    """What the account may see, oldest first unless ``sort`` or ``search`` says otherwise."""
+    found = site.api.benchmarks.list(
+        owner="me" if mine else None,
+        approval=approval,
+        state=state,
+        is_valid=is_valid,
+        is_active=is_active,
+        name=name,
+        search=search,
+        sort=sort,
+        limit=limit,
     )
+    return list(found)
 
 
 def view_benchmark(site: Site, benchmark_id: int) -> BenchmarkView:
@@ -204,13 +228,15 @@ def read_contract(source: str) -> MetricsContract:
     """
     from medperf.domain import limits
     from medperf.domain.documents import load_yaml
+    from medperf.runtime.manifests.files import read_plain
 
     file = local_path(source)
     if not file.is_file():
         raise InvalidInput(
             "file_missing", f"--metrics-contract {source!r} is no file.", "Give a YAML file with 'rules:'."
         )
-    document = load_yaml(file.read_bytes(), label=file.name, max_bytes=limits.METRICS_BYTES)
+    data = read_plain(file, limits.METRICS_BYTES, "metrics contract", follow=True)
+    document = load_yaml(data, label=file.name, max_bytes=limits.METRICS_BYTES)
     if not isinstance(document, dict):
         raise InvalidInput(
             "bad_contract", f"{file.name} is no mapping.", "Start it with 'rules:' and one entry per metric."
@@ -249,9 +275,11 @@ def _folder_settings(folder: Path) -> dict[str, str]:
         )
     if not file.is_file():
         return {}
+    from medperf.domain import limits
     from medperf.domain.documents import load_yaml
+    from medperf.runtime.manifests.files import read_plain
 
-    document = load_yaml(file.read_bytes(), label=BENCHMARK_FILE)
+    document = load_yaml(read_plain(file, limits.MANIFEST_BYTES, "file", follow=True), label=BENCHMARK_FILE)
     known = {"name", "description", "docs_url"}
     if (
         not isinstance(document, dict)
@@ -266,7 +294,7 @@ def _folder_settings(folder: Path) -> dict[str, str]:
     return document
 
 
-def _packages(folder: Path) -> dict[Kind, Package]:
+def _packages(folder: Path, *, home: Path) -> dict[Kind, Package]:
     from medperf.domain.kinds import kind_of
     from medperf.flows.packaging import package_mlcube
     from medperf.runtime.manifests.files import load_cube
@@ -283,37 +311,39 @@ def _packages(folder: Path) -> dict[Kind, Package]:
                 f"{str(folder)!r} holds {what} {kind.value}{names}.",
                 "Put exactly one preparator, one model and one evaluator there, each as NAME/mlcube/mlcube.yaml.",
             )
-    return {kind: package_mlcube(manifests[0]) for kind, manifests in found.items()}
+    return {kind: package_mlcube(manifests[0], home=home) for kind, manifests in found.items()}
 
 
 def _cube_name(benchmark: str, package: Package) -> str:
     return f"{benchmark}-{package.name}"
 
 
-def _registered(site: Site, package: Package, *, name: str) -> MLCubeView | None:
-    """The account's MLCube of this name with exactly these files, None when the name is free.
+def _registered(site: Site, package: Package, *, name: str, owner: int | None) -> MLCubeView | None:
+    """The owner's MLCube of this name with exactly these files, None when the name is free.
 
     Raises:
         Conflict: it has other files.
         InvalidInput: no MLCube can have this name.
     """
     MLCubeCreate.check(name=name)
-    taken = next(iter(site.api.mlcubes.list(owner="me", name=name, limit=1)), None)
+    views = site.api.mlcubes.list(owner=owner_filter(owner), name=name)
+    taken = next((view for view in views if owned_by(view.owner, owner)), None)
     if taken is not None:
         same = {key: ref.digest for key, ref in taken.files.items()} == {
             key: str(file.digest) for key, file in package.files.items()
         }
         if same and taken.is_valid and taken.state is State.OPERATION:
+            forget_arrived(site, "mlcube", name)
             return taken
         raise Conflict(
             "name_taken",
-            f"You have another MLCube named {name!r} (id {taken.id}) with other files.",
+            f"There is another MLCube named {name!r} (id {taken.id}) with other files.",
             "Give the benchmark another name with --name.",
         )
     return None
 
 
-def _register(site: Site, package: Package, *, name: str) -> MLCubeView:
+def _register(site: Site, package: Package, *, name: str, owner: str | None) -> MLCubeView:
     from medperf.flows.mlcubes import MLCubeSubmission, submit_mlcube
 
     files = {key: str(file.path) for key, file in package.files.items()}
@@ -325,6 +355,7 @@ def _register(site: Site, package: Package, *, name: str) -> MLCubeView:
             parameters=files.get("parameters"),
             additional=files.get("additional"),
             project=files.get("project"),
+            owner=owner,
         ),
     )
 
@@ -336,6 +367,8 @@ def _pack_demo(site: Site, folder: Path, target: Path) -> Path:
 
     data_path, labels_path = read_paths(folder)
     tops = {path.relative_to(folder).parts[0] for path in (data_path, labels_path)}
+    for top in sorted(tops):
+        refuse_folder(site.home, folder / top)
     others = tuple(entry.name for entry in folder.iterdir() if entry.name not in tops | {PATHS_FILE})
     pack_folder(folder, target, exclude=others, emit=site.emit_or_stop)
     return target

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from medperf import __version__
 from medperf.domain import limits
 from medperf.domain.digests import Digest
 from medperf.domain.documents import load_yaml
-from medperf.domain.errors import InvalidInput, UsageError
+from medperf.domain.errors import Interrupted, InvalidInput, MedPerfError, UsageError
 from medperf.domain.events import Note
 from medperf.domain.metrics import MetricsContract, check_metrics, contract_from_document, derive_contract
 from medperf.domain.states import Kind
 from medperf.flows.cubes import ReadyCube, registered_cube, resolve_cube
 from medperf.flows.data import TestData, check_data, demo_data, local_data
-from medperf.flows.files import obtain
+from medperf.flows.files import obtain, obtain_registered
 from medperf.flows.paths import local_path
 from medperf.flows.site import Site
 from medperf.flows.steps import DoneStep, StepRunner
 from medperf.wire.models import BenchmarkView, CompatibilityReport, TestedCube
+
+TestState = Literal["passed", "failed", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,14 @@ class TestResult:
 
 @dataclass(frozen=True)
 class TestSummary:
-    """A kept report."""
+    """One test that was run: its report, or how it failed.
+
+    Attributes:
+        engine: empty for a test that did not pass.
+        metrics: flat; empty for a test that did not pass.
+        report: see `CompatibilityReport`; None for a test that did not pass.
+        failure: ``code``, ``what``, ``fix`` and, of a task that failed, ``task`` and ``log``; None for a test that passed.
+    """
 
     __test__ = False
 
@@ -80,7 +90,9 @@ class TestSummary:
     data: str
     engine: str
     metrics: dict[str, Any]
-    report: dict[str, Any]
+    report: dict[str, Any] | None
+    state: TestState = "passed"
+    failure: dict[str, Any] | None = None
 
 
 def run_test(site: Site, request: TestRequest) -> TestResult:
@@ -110,10 +122,34 @@ def run_test(site: Site, request: TestRequest) -> TestResult:
 def test_workflow(
     site: Site, cubes: TestCubes, data: TestData, *, contract: MetricsContract | None, no_cache: bool
 ) -> TestResult:
-    """The five steps. See `run_test`."""
+    """The five steps. See `run_test`. How it failed is kept too."""
+    labels = {
+        "preparator": cubes.preparator.label,
+        "model": cubes.model.label,
+        "evaluator": cubes.evaluator.label,
+        "data": data.source,
+    }
+    started = datetime.now(UTC)
+    try:
+        return _five_steps(site, cubes, data, contract=contract, no_cache=no_cache, started=started, labels=labels)
+    except MedPerfError as error:
+        _keep_failure(site, error, labels=labels, started=started)
+        raise
+
+
+def _five_steps(
+    site: Site,
+    cubes: TestCubes,
+    data: TestData,
+    *,
+    contract: MetricsContract | None,
+    no_cache: bool,
+    started: datetime,
+    labels: dict[str, str],
+) -> TestResult:
     from medperf.runtime.hashing import data_identity
 
-    started, clock = datetime.now(UTC), site.clock()
+    clock = site.clock()
     check_data(data, cubes.preparator.cube.manifest)
     runner = StepRunner(site, use_cache=not no_cache)
     for cube in (cubes.preparator, cubes.model, cubes.evaluator):
@@ -165,12 +201,6 @@ def test_workflow(
         started_at=started,
         finished_at=datetime.now(UTC),
     )
-    labels = {
-        "preparator": cubes.preparator.label,
-        "model": cubes.model.label,
-        "evaluator": cubes.evaluator.label,
-        "data": data.source,
-    }
     report_id = site.workspace.reports.save(
         {"labels": labels, "report": report.model_dump(mode="json"), "metrics": metrics}
     )
@@ -184,6 +214,17 @@ def test_workflow(
     )
 
 
+def _keep_failure(site: Site, error: MedPerfError, *, labels: dict[str, str], started: datetime) -> None:
+    """Write down that a test did not pass, and why, for ``medperf test ls``; a workspace that cannot be written keeps nothing."""
+    failure = {"code": error.code, "what": error.what, "fix": error.fix}
+    failure |= {name: error.details[name] for name in ("task", "log") if name in error.details}
+    state: TestState = "interrupted" if isinstance(error, Interrupted) else "failed"
+    with contextlib.suppress(MedPerfError):
+        site.workspace.reports.save(
+            {"labels": labels, "state": state, "failure": failure, "started_at": started.isoformat(), "metrics": {}}
+        )
+
+
 def _prepared_inputs(
     preparator: ReadyCube, task: str, data: tuple[Path, str], labels: tuple[Path, str]
 ) -> dict[str, tuple[Path, str]]:
@@ -193,12 +234,12 @@ def _prepared_inputs(
 
 
 def list_tests(site: Site) -> list[TestSummary]:
-    """Kept reports, newest first."""
+    """Tests that were run, newest first; those that did not pass too."""
     return [_summary(entry) for entry in site.workspace.reports.ls()]
 
 
 def view_test(site: Site, id_or_prefix: str | None) -> TestSummary:
-    """One kept report by id or the beginning of it; None = the latest.
+    """One test by the id of its report or the beginning of it; None = the latest.
 
     Raises:
         NotFound: there is none.
@@ -284,13 +325,15 @@ def _resolve_data(site: Site, request: TestRequest, benchmark: BenchmarkView | N
         raise UsageError(
             "missing_option", "No data is given.", "Give --data_path and --labels_path, or --demo_dataset_url."
         )
-    return demo_data(site, obtain(site, benchmark.demo.urls[0], option="demo data", expected=benchmark.demo.digest))
+    return demo_data(site, obtain_registered(site, benchmark.demo, name="demo data"))
 
 
 def _read_metrics(step: DoneStep) -> dict[str, Any]:
     """The evaluator's YAML with NaN and infinities as null, which is how the contract writes undefined."""
+    from medperf.runtime.manifests.files import read_plain
+
     document = load_yaml(
-        (step.outputs / "output_path").read_bytes(),
+        read_plain(step.outputs / "output_path", limits.METRICS_BYTES, "evaluator's output"),
         label="The evaluator's metrics",
         max_bytes=limits.METRICS_BYTES,
         allow_nan=True,
@@ -315,8 +358,10 @@ def _undefined(value: Any) -> Any:
 
 
 def _read_statistics(step: DoneStep) -> dict[str, Any]:
+    from medperf.runtime.manifests.files import read_plain
+
     document = load_yaml(
-        (step.outputs / "output_path").read_bytes(),
+        read_plain(step.outputs / "output_path", limits.STATISTICS_BYTES, "preparator's output"),
         label="The preparator's statistics",
         max_bytes=limits.STATISTICS_BYTES,
     )
@@ -345,9 +390,11 @@ def _summary(entry: Any) -> TestSummary:
         model=labels["model"],
         evaluator=labels["evaluator"],
         data=labels["data"],
-        engine=document["report"]["engine"],
+        engine=document["report"]["engine"] if "report" in document else "",
         metrics=document["metrics"],
-        report=document["report"],
+        report=document.get("report"),
+        state=document.get("state", "passed"),
+        failure=document.get("failure"),
     )
 
 

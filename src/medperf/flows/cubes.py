@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from medperf.domain import limits
 from medperf.domain.digests import Digest
 from medperf.domain.errors import InvalidInput
 from medperf.domain.events import Note, StepFinished, StepStarted
@@ -17,8 +18,10 @@ from medperf.domain.manifests import Manifest, parameters_default, parse_manifes
 from medperf.domain.states import Kind
 from medperf.flows.paths import local_path
 from medperf.flows.site import Site
+from medperf.flows.waiting import held
 from medperf.runtime.engines.base import CubeFiles
 from medperf.wire.models import FileName, FileRef, MLCubeView
+from medperf.workspace.files import temporary_name
 
 
 @dataclass(frozen=True)
@@ -81,13 +84,15 @@ def registered_cube(site: Site, view: MLCubeView, wanted: Kind) -> ReadyCube:
     sealed = site.workspace.steps.lookup(key)
     if sealed is None:
         title = f"Fetching {view.name}"
-        site.emit(StepStarted(title))
-        clock = site.clock()
-        with site.workspace.steps.begin(key, task="fetch") as step:
-            _lay_out(site, view.name, _fetching(site, view), step.outputs / "cube")
-            load_cube(step.outputs / "cube" / "mlcube" / "mlcube.yaml")
-            sealed = step.seal({"name": view.name})
-        site.emit(StepFinished(title, site.clock() - clock))
+        with held(site, key, task="fetch", what=f"the fetching of MLCube {view.id} ({view.name})") as step:
+            sealed = site.workspace.steps.lookup(key)
+            if sealed is None:
+                site.emit(StepStarted(title))
+                clock = site.clock()
+                _lay_out(site, view.name, _fetching(site, view), step.outputs / "cube")
+                load_cube(step.outputs / "cube" / "mlcube" / "mlcube.yaml")
+                sealed = step.seal({"name": view.name})
+                site.emit(StepFinished(title, site.clock() - clock))
     cube = load_cube(sealed.outputs / "cube" / "mlcube" / "mlcube.yaml")
     require_kind(cube.manifest, wanted, label=f"MLCube {view.id}")
     return ReadyCube(
@@ -103,7 +108,8 @@ def check_layout(site: Site, name: str, files: Mapping[FileName, Path]) -> None:
     """
     from medperf.runtime.manifests.files import load_cube
 
-    key = Digest.of_document({"check": sorted(str(path) for path in files.values())})
+    # A name nobody else has: nothing is kept, so two that check the same files need not wait for each other.
+    key = Digest.of_document({"check": temporary_name()})
     with site.workspace.steps.begin(key, task="check") as step:
         _lay_out(site, name, files, step.outputs / "cube")
         load_cube(step.outputs / "cube" / "mlcube" / "mlcube.yaml")
@@ -118,7 +124,12 @@ def _fetching(site: Site, view: MLCubeView) -> dict[FileName, Path]:
     if "manifest" not in view.files:
         raise InvalidInput("no_manifest", f"MLCube {view.id} ({view.name}) has no manifest.", "Use another one.")
     wanted: tuple[FileName, ...] = ("manifest", "parameters", "additional", "project")
-    return {key: fetch(site, view.files[key], name=f"{key} of {view.name}") for key in wanted if key in view.files}
+    most = {"manifest": limits.MANIFEST_BYTES, "parameters": limits.PARAMETERS_BYTES}
+    return {
+        key: fetch(site, view.files[key], name=f"{key} of {view.name}", limit=most.get(key, limits.ASSET_BYTES))
+        for key in wanted
+        if key in view.files
+    }
 
 
 def _lay_out(site: Site, name: str, files: Mapping[FileName, Path], base: Path) -> None:
@@ -152,17 +163,20 @@ def _unpack_as(site: Site, unpack: Callable[..., None], archive: Path, target: P
         raise InvalidInput(error.code, f"The {what} cannot be unpacked. {error.what}", error.fix) from error
 
 
-def fetch(site: Site, ref: FileRef, *, name: str) -> Path:
-    """The file's bytes from the content store, downloaded and verified if they are not there yet."""
-    digest = Digest(ref.digest)
-    here = site.workspace.store.path(digest)
+def fetch(site: Site, ref: FileRef, *, name: str, limit: int = limits.ASSET_BYTES) -> Path:
+    """The file's bytes from the content store, downloaded and verified if they are not there yet.
+
+    Raises:
+        InvalidInput: ``file_too_large``: it was registered with more bytes than ``limit``; nothing is downloaded.
+    """
+    here = site.workspace.store.path(Digest(ref.digest))
     if here is not None:
         return here
-    from medperf.client.downloads import Downloader
-
-    needs_api = any(url.startswith("asset:") for url in ref.urls)
-    downloader = Downloader(site.workspace.store, api=site.api if needs_api else None, cancel=site.cancel)
-    return downloader.fetch(ref, name=name, emit=site.emit).path
+    if ref.size > limit:
+        raise InvalidInput(
+            "file_too_large", f"The {name} has {ref.size:,} bytes, but at most {limit:,} are read.", "Tell its owner."
+        )
+    return site.fetch(ref, name=name).path
 
 
 def _warn_unknown(site: Site, manifest: Manifest, reference: str) -> None:

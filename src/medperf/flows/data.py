@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from medperf.domain import limits
 from medperf.domain.digests import Digest
 from medperf.domain.documents import load_yaml
 from medperf.domain.errors import InvalidInput
 from medperf.domain.manifests import Manifest, relative_path
 from medperf.flows.files import Obtained
 from medperf.flows.site import Site
+from medperf.flows.waiting import held
 
 PATHS_FILE = "paths.yaml"
 
@@ -54,10 +56,12 @@ def demo_data(site: Site, demo: Obtained) -> TestData:
     if sealed is None:
         from medperf.runtime.archives import unpack
 
-        with site.workspace.steps.begin(key, task="unpack") as step:
-            unpack(demo.path, step.outputs / "demo", emit=site.emit_or_stop)
-            read_paths(step.outputs / "demo")
-            sealed = step.seal({"source": demo.source})
+        with held(site, key, task="unpack", what=f"the unpacking of {demo.source}") as step:
+            sealed = site.workspace.steps.lookup(key)
+            if sealed is None:
+                unpack(demo.path, step.outputs / "demo", digest=demo.digest, emit=site.emit_or_stop)
+                read_paths(step.outputs / "demo")
+                sealed = step.seal({"source": demo.source})
     data_path, labels_path = read_paths(sealed.outputs / "demo")
     return TestData(data_path=data_path, labels_path=labels_path, source=demo.source, demo_digest=demo.digest)
 
@@ -89,9 +93,11 @@ def read_paths(folder: Path) -> tuple[Path, Path]:
     """
     file = folder / PATHS_FILE
     fix = "Put a file paths.yaml beside the data with 'data_path: mock/images' and 'labels_path: mock/labels'."
+    from medperf.runtime.manifests.files import read_plain
+
     if not file.is_file() or file.is_symlink():
         raise InvalidInput("no_paths_yaml", "The demo dataset has no paths.yaml at its root.", fix)
-    document = load_yaml(file.read_bytes(), label=PATHS_FILE)
+    document = load_yaml(read_plain(file, limits.MANIFEST_BYTES, "file"), label=PATHS_FILE)
     if not isinstance(document, dict):
         raise InvalidInput("bad_paths_yaml", "paths.yaml is no mapping.", fix)
     found = []

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from medperf.domain.errors import MedPerfError
+from medperf.domain.errors import MedPerfError, Unauthenticated
 from medperf.flows.site import Site
 
 LOW_DISK_BYTES = 5 * 1024**3
@@ -39,7 +39,7 @@ class DoctorReport:
 
 def examine(site: Site) -> DoctorReport:
     """Look at everything; problems are findings, never exceptions."""
-    checks = [_python(), *_machine(site), *_engine(site), _server(site), _login(site)]
+    checks = [_python(), *_machine(site), _workspace(site), *_engine(site), _server(site), _login(site)]
     return DoctorReport(checks=tuple(checks))
 
 
@@ -81,6 +81,16 @@ def _engine(site: Site) -> list[Check]:
     return checks
 
 
+def _workspace(site: Site) -> Check:
+    """Whether what this site remembers can be read; the fix is the way back."""
+    try:
+        site.workspace.check()
+    except MedPerfError as error:
+        return Check("workspace", False, error.what, error.fix)
+    path = site.workspace.path
+    return Check("workspace", True, f"{path}" if path.exists() else f"{path}: nothing was written there yet")
+
+
 def _server(site: Site) -> Check:
     try:
         server = site.anonymous_api.server.get()
@@ -93,8 +103,10 @@ def _server(site: Site) -> Check:
 def _login(site: Site) -> Check:
     try:
         credential = site.credential()
-    except MedPerfError as error:
+    except Unauthenticated as error:
         return Check("login", None, error.what, error.fix)
+    except MedPerfError as error:  # the file with the logins is damaged or open to others
+        return Check("login", False, error.what, error.fix)
     return Check("login", True, f"{credential.username}, until {credential.expires_at:%Y-%m-%d %H:%M} UTC")
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from medperf.domain import limits
 from medperf.domain.digests import Digest
 from medperf.domain.errors import InvalidInput
-from medperf.domain.events import StepFinished, StepStarted
 from medperf.flows.paths import local_path
+from medperf.flows.publishing import refuse_file
 from medperf.flows.site import Site
-from medperf.wire.models import AssetView, FileRef
+from medperf.wire.models import FileRef
 
 #: What each registered file is called in ``deploy/``.
 FILE_NAMES = {
@@ -40,13 +40,16 @@ def is_remote(source: str) -> bool:
     return _REMOTE.match(source) is not None
 
 
-def obtain(site: Site, source: str, *, option: str, expected: str | None = None) -> Obtained:
+def obtain(
+    site: Site, source: str, *, option: str, expected: str | None = None, limit: int = limits.ASSET_BYTES
+) -> Obtained:
     """Fetch a URL into the content store, or read a local path.
 
     Args:
         source: ``https://...``, ``asset:ID`` or a path.
         option: how messages name it, e.g. ``"--mlcube-file"``.
         expected: the digest the person gave, if any.
+        limit: bytes that are downloaded at most.
 
     Raises:
         InvalidInput: no such file, a digest that differs, a file inside a workspace.
@@ -59,7 +62,7 @@ def obtain(site: Site, source: str, *, option: str, expected: str | None = None)
         known = site.workspace.store.path(wanted) if wanted else None
         if wanted is not None and known is not None:
             return Obtained(path=known, digest=wanted, size=known.stat().st_size, source=source, url=source)
-        found = site.fetch_unknown(source)
+        found = site.fetch_unknown(source, expected=wanted, limit=limit)
         obtained = Obtained(path=found.path, digest=found.digest, size=found.size, source=source, url=source)
     else:
         path = local_path(source)
@@ -67,7 +70,7 @@ def obtain(site: Site, source: str, *, option: str, expected: str | None = None)
             raise InvalidInput(
                 "file_missing", f"{option} {source!r} is no file.", "Give a URL, or the path of a file that exists."
             )
-        refuse_inside_home(site, path)
+        refuse_file(site.home, path)
         digest, size = digest_file(path)
         obtained = Obtained(path=path.resolve(), digest=digest, size=size, source=source, url=None)
     if wanted is not None and obtained.digest != wanted:
@@ -79,6 +82,17 @@ def obtain(site: Site, source: str, *, option: str, expected: str | None = None)
     return obtained
 
 
+def obtain_registered(site: Site, ref: FileRef, *, name: str) -> Obtained:
+    """A registered file: from the content store, or the first of its URLs that has it.
+
+    Raises:
+        MedPerfError: as `medperf.client.downloads.Downloader.fetch` does.
+    """
+    found = site.fetch(ref, name=name)
+    url = ref.urls[0] if ref.urls else None
+    return Obtained(path=found.path, digest=found.digest, size=found.size, source=url or name, url=url)
+
+
 def digest_file(path: Path) -> tuple[Digest, int]:
     """Digest and size (bytes) of a file."""
     import hashlib
@@ -86,30 +100,3 @@ def digest_file(path: Path) -> tuple[Digest, int]:
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
         return Digest(f"sha256:{digest}"), stream.tell()
-
-
-def refuse_inside_home(site: Site, path: Path) -> None:
-    """Nothing inside a workspace is ever uploaded: prepared data and predictions live there.
-
-    Raises:
-        InvalidInput: ``path`` leads into the home folder of MedPerf.
-    """
-    if path.resolve().is_relative_to(site.home.resolve()):
-        raise InvalidInput(
-            "inside_workspace",
-            f"{str(path)!r} lies inside a MedPerf workspace.",
-            "Copy what you mean to publish elsewhere first.",
-        )
-
-
-def host(site: Site, file: Obtained, *, name: str) -> tuple[FileRef, AssetView | None]:
-    """A FileRef for the server: the file's own URL, or an upload to the asset store."""
-    if file.url is not None:
-        return FileRef(digest=file.digest, size=file.size, urls=(file.url,)), None
-    name = name[-limits.NAME_LENGTH :]  # the end tells which file it is
-    title = f"Uploading {name}"
-    site.emit(StepStarted(title))
-    clock = site.clock()
-    asset = site.api.assets.upload(file.path, name=name, digest=file.digest, size=file.size, emit=site.emit)
-    site.emit(StepFinished(title, site.clock() - clock))
-    return FileRef(digest=file.digest, size=file.size, urls=(f"asset:{asset.id}",)), asset

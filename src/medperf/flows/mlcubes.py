@@ -10,8 +10,11 @@ from medperf.domain import limits
 from medperf.domain.digests import Digest
 from medperf.domain.errors import InvalidInput, NotFound, ServerUnavailable, UsageError
 from medperf.domain.events import Note
+from medperf.domain.sorting import Sort
 from medperf.domain.states import Kind, State
-from medperf.flows.files import FILE_NAMES, Obtained, digest_file, host, is_remote, obtain
+from medperf.flows.files import FILE_NAMES, Obtained, digest_file, is_remote, obtain
+from medperf.flows.organisations import owner_id
+from medperf.flows.publishing import refuse_folder
 from medperf.flows.site import Site
 from medperf.flows.uploads import Uploads, create_once, refuse_taken_name
 from medperf.wire.models import FileName, FileRef, FormName, MLCubeCreate, MLCubeView
@@ -35,6 +38,7 @@ class MLCubeSubmission:
     additional_hash: str | None = None
     image_hash: str | None = None
     project_hash: str | None = None
+    owner: str | None = None  # an organisation, by name or id; None: the account itself
 
 
 def submit_mlcube(site: Site, submission: MLCubeSubmission) -> MLCubeView:
@@ -42,19 +46,27 @@ def submit_mlcube(site: Site, submission: MLCubeSubmission) -> MLCubeView:
 
     Raises:
         InvalidInput: a file is missing, its digest differs, the manifest has no kind, or a form lacks what it needs.
-        Conflict: you have an MLCube of this name already.
+        Conflict: its owner has an MLCube of this name already.
+        NotFound: no such organisation.
     """
     # Here, so that listing costs none of it.
-    import tempfile
-
     from medperf.domain.kinds import kind_of
     from medperf.domain.manifests import parse_manifest
     from medperf.flows.cubes import check_layout
+    from medperf.workspace.files import scratch, sweep_scratch
 
+    sweep_scratch()
     submission = replace(submission, name=submission.name.strip())
     MLCubeCreate.check(name=submission.name)
     _check_hashes(submission)
-    manifest_file = obtain(site, submission.manifest, option="--mlcube-file", expected=submission.manifest_hash)
+    owner = owner_id(site, submission.owner)
+    manifest_file = obtain(
+        site,
+        submission.manifest,
+        option="--mlcube-file",
+        expected=submission.manifest_hash,
+        limit=limits.MANIFEST_BYTES,
+    )
     with manifest_file.path.open("rb") as stream:
         data = stream.read(limits.MANIFEST_BYTES + 1)  # one more than the parser takes
     manifest = parse_manifest(data, label="--mlcube-file")
@@ -63,12 +75,16 @@ def submit_mlcube(site: Site, submission: MLCubeSubmission) -> MLCubeView:
         site.emit(
             Note(f"Unknown sections of the manifest were read over: {', '.join(manifest.unknown)}.", level="warning")
         )
-    refuse_taken_name(site, "mlcube", submission.name)
-    with tempfile.TemporaryDirectory(prefix="medperf-") as temporary:
+    refuse_taken_name(site, "mlcube", submission.name, owner=owner)
+    with scratch() as temporary:
         files: dict[FileName, Obtained] = {"manifest": manifest_file}
         if submission.parameters:
             files["parameters"] = obtain(
-                site, submission.parameters, option="--parameters-file", expected=submission.parameters_hash
+                site,
+                submission.parameters,
+                option="--parameters-file",
+                expected=submission.parameters_hash,
+                limit=limits.PARAMETERS_BYTES,
             )
         if submission.additional:
             files["additional"] = obtain(
@@ -76,23 +92,22 @@ def submit_mlcube(site: Site, submission: MLCubeSubmission) -> MLCubeView:
             )
         if submission.image:
             files["image"] = obtain(site, submission.image, option="--image-file", expected=submission.image_hash)
-        project = _project(site, submission, manifest, manifest_file, Path(temporary))
+        project = _project(site, submission, manifest, manifest_file, temporary)
         if project is not None:
             files["project"] = project
         forms = _forms(manifest, files, submission)
         _check_needed(manifest, kind, files)
         check_layout(site, submission.name, {key: file.path for key, file in files.items()})
-        with Uploads(site) as uploads:
+        with Uploads(site, owner=owner) as uploads:
             refs: dict[FileName, FileRef] = {}
             for key, file in files.items():
-                ref, asset = host(site, file, name=f"{submission.name}-{FILE_NAMES.get(key, 'image')}")
-                uploads.add(asset)
-                refs[key] = ref
+                refs[key] = uploads.host(file, name=f"{submission.name}-{FILE_NAMES.get(key, 'image')}")
             body = MLCubeCreate.of(
                 name=submission.name,
                 manifest_text=data.decode(),
                 files=refs,
                 forms=forms,
+                owner=owner,
             )
             view = create_once(site, "mlcube", body, site.api.mlcubes.create)
             uploads.keep()
@@ -105,11 +120,24 @@ def list_mlcubes(
     mine: bool = False,
     kind: Kind | None = None,
     state: State | None = None,
+    is_valid: bool | None = None,
     name: str | None = None,
+    search: str | None = None,
+    sort: Sort | None = None,
     limit: int | None = None,
 ) -> list[MLCubeView]:
-    """What the account may see, oldest first."""
-    return list(site.api.mlcubes.list(owner="me" if mine else None, kind=kind, state=state, name=name, limit=limit))
+    """What the account may see, oldest first unless ``sort`` or ``search`` says otherwise."""
+    found = site.api.mlcubes.list(
+        owner="me" if mine else None,
+        kind=kind,
+        state=state,
+        is_valid=is_valid,
+        name=name,
+        search=search,
+        sort=sort,
+        limit=limit,
+    )
+    return list(found)
 
 
 def view_mlcube(site: Site, mlcube_id: int) -> MLCubeView:
@@ -169,6 +197,7 @@ def _project(
     if folder.is_dir():
         from medperf.runtime.archives import pack_folder
 
+        refuse_folder(site.home, folder)
         packed = temporary / FILE_NAMES["project"]
         pack_folder(folder, packed, emit=site.emit)
         digest, size = digest_file(packed)

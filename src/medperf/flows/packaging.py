@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,8 @@ from medperf.domain.manifests import parameters_default
 from medperf.domain.states import Kind
 from medperf.flows.files import FILE_NAMES, digest_file
 from medperf.flows.paths import local_path
+from medperf.flows.publishing import refuse_file, refuse_folder
+from medperf.workspace.files import scratch
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,16 @@ class Package:
     output: Path | None
 
 
-def package_mlcube(folder: Path, *, output: Path | None = None) -> Package:
+def package_mlcube(folder: Path, *, home: Path, output: Path | None = None) -> Package:
     """Write ``deploy/`` in the MLCube's folder, whole or not at all.
 
     Args:
         folder: the folder of ``mlcube.yaml``, or the file.
+        home: MedPerf's own folder, of which nothing is packaged.
         output: also write one ``.tar.gz`` of ``deploy/`` there.
 
     Raises:
-        InvalidInput: no manifest, a wrong kind, a missing project or parameters file, links in a folder to pack.
+        InvalidInput: no manifest, a wrong kind, a missing project or parameters file, links in a folder to pack, or files of a workspace.
         Conflict: there is a ``deploy`` that packaging did not write.
     """
     from medperf.runtime.archives import pack_folder
@@ -55,25 +57,30 @@ def package_mlcube(folder: Path, *, output: Path | None = None) -> Package:
     output = local_path(output) if output is not None else None
     cube = load_cube(folder)
     kind = kind_of(cube.manifest)
+    parameters = cube.workspace / (parameters_default(cube.manifest) or "parameters.yaml")
+    additional = cube.workspace / "additional_files"
+    for file in (find_manifest(folder), parameters):
+        if file.is_file():
+            refuse_file(home, file)
+    for packed in (additional, cube.project):
+        if packed is not None and packed.is_dir():
+            refuse_folder(home, packed)
     target = cube.folder / "deploy"
     _refuse_other(target)
-    with tempfile.TemporaryDirectory(dir=cube.folder, prefix=".deploy-") as temporary:
-        fresh = Path(temporary)
+    with scratch(cube.folder, prefix=".deploy-") as temporary:
+        fresh = temporary / "deploy"
+        fresh.mkdir()
         shutil.copyfile(find_manifest(folder), fresh / FILE_NAMES["manifest"])
-        parameters = cube.workspace / (parameters_default(cube.manifest) or "parameters.yaml")
         if parameters.is_file():
             shutil.copyfile(parameters, fresh / FILE_NAMES["parameters"])
-        additional = cube.workspace / "additional_files"
         if additional.is_dir():
             pack_folder(additional, fresh / FILE_NAMES["additional"])
         if cube.project is not None:
             pack_folder(cube.project, fresh / FILE_NAMES["project"])
         fresh.chmod(0o755)
         if target.exists():
-            shutil.rmtree(target)
-        # The temporary folder becomes deploy/; TemporaryDirectory must then find something to remove.
+            target.rename(temporary / "old")
         fresh.rename(target)
-        fresh.mkdir()
     files = {}
     for name, file_name in FILE_NAMES.items():
         path = target / file_name
@@ -81,7 +88,9 @@ def package_mlcube(folder: Path, *, output: Path | None = None) -> Package:
             digest, size = digest_file(path)
             files[name] = PackagedFile(path=path, digest=digest, size=size)
     if output is not None:
-        pack_folder(target, output)
+        with scratch(output.parent, prefix=f".{output.name}-") as temporary:
+            pack_folder(target, temporary / output.name)
+            (temporary / output.name).replace(output)
     return Package(
         kind=kind, name=cube.manifest.name, folder=target, files=files, unknown=cube.manifest.unknown, output=output
     )

@@ -36,5 +36,5 @@ def delete_profile(home: Path, name: str) -> None:
     """
     from medperf.client.credentials import FileCredentialStore
 
-    profiles.delete_profile(home, name)
-    FileCredentialStore(home).delete(name)
+    # The login first: killed between the two, this can be done again; the other way round the login would stay for good.
+    profiles.delete_profile(home, name, first=lambda: FileCredentialStore(home).delete(name))

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from medperf.client.downloads import Fetched
     from medperf.client.profiles import Profile
     from medperf.domain.confinement import ConfinementPolicy
+    from medperf.domain.digests import Digest
     from medperf.runtime.engines.base import Engine
+    from medperf.wire.models import FileRef
     from medperf.workspace.workspace import Workspace
 
 
@@ -118,15 +120,55 @@ class Site:
         from medperf.client.http import Transport
 
         return MedPerfClient(
-            Transport(self.profile.server, token=token, instance_id=instance_id, verify=self.certificate)
+            Transport(
+                self.profile.server,
+                token=token,
+                instance_id=instance_id,
+                verify=self.certificate,
+                sleep=self.sleep,
+                emit=self.emit,
+            )
         )
 
-    def fetch_unknown(self, url: str) -> Fetched:
-        """Download a URL whose digest is not known yet into the content store."""
+    def sleep(self, seconds: float) -> None:
+        """Wait, but not longer than until Ctrl-C.
+
+        Raises:
+            Interrupted: Ctrl-C.
+        """
+        self.cancel.wait(seconds)
+        self.check_cancelled()
+
+    def fetch_unknown(self, url: str, *, expected: Digest | None = None, limit: int) -> Fetched:
+        """Download a URL that the person gave, whose size is not known yet, into the content store.
+
+        Args:
+            expected: the digest it must have, if the person knows it.
+            limit: bytes it may have at most.
+        """
         from medperf.client.downloads import Downloader
 
         api = self.api if url.lower().startswith("asset:") else None
-        return Downloader(self.workspace.store, api=api, cancel=self.cancel).probe(url, emit=self.emit)
+        downloader = Downloader(self.workspace.store, api=api, cancel=self.cancel)
+        return downloader.probe(url, expected=expected, limit=limit, emit=self.emit)
+
+    def fetch(self, ref: FileRef, *, name: str) -> Fetched:
+        """A registered file from the content store, downloaded and verified if it is not there yet.
+
+        Args:
+            name: what messages and progress call it.
+        """
+        from medperf.client.downloads import Downloader
+        from medperf.domain.addresses import is_loopback, split_url
+
+        downloader = Downloader(
+            self.workspace.store,
+            api=self.api if any(url.startswith("asset:") for url in ref.urls) else None,
+            cancel=self.cancel,
+            # Somebody else wrote these URLs: they may name this machine only where the server that took them is this machine.
+            allow_loopback=is_loopback(str(split_url(self.profile.server).hostname)),
+        )
+        return downloader.fetch(ref, name=name, emit=self.emit)
 
     # -- this machine ----------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from medperf.domain.events import StepFinished, StepStarted
 from medperf.domain.steps import StepInputs
 from medperf.flows.cubes import ReadyCube
 from medperf.flows.site import Site
+from medperf.flows.waiting import held
 from medperf.runtime.engines.base import PreparedForm, TaskOutcome, TaskRun
 from medperf.runtime.logs import last_lines
 from medperf.wire.models import TestedStep
@@ -126,19 +127,16 @@ class StepRunner:
             raise Interrupted
         prepared = self.prepared(ready)
         key = self._key(ready, prepared, task, inputs)
-        if self.use_cache:
-            sealed = self.site.workspace.steps.lookup(key)
-            if sealed is not None:
-                self.site.emit(StepFinished(task, float(sealed.facts["seconds"]), cached=True))
-                return DoneStep(
-                    task,
-                    key,
-                    sealed.outputs,
-                    dict(sealed.facts["identities"]),
-                    float(sealed.facts["seconds"]),
-                    cached=True,
-                )
-        return self._run_now(ready, prepared, task, key, inputs, cancel)
+        return self._done(task, key) or self._run_now(ready, prepared, task, key, inputs, cancel)
+
+    def _done(self, task: str, key: Digest) -> DoneStep | None:
+        """The step if it was sealed before and may be used."""
+        sealed = self.site.workspace.steps.lookup(key) if self.use_cache else None
+        if sealed is None:
+            return None
+        seconds, identities = float(sealed.facts["seconds"]), dict(sealed.facts["identities"])
+        self.site.emit(StepFinished(task, seconds, cached=True))
+        return DoneStep(task, key, sealed.outputs, identities, seconds, cached=True)
 
     def _key(
         self, ready: ReadyCube, prepared: PreparedForm, task: str, inputs: Mapping[str, tuple[Path, str]]
@@ -167,8 +165,11 @@ class StepRunner:
         from medperf.runtime.manifests.files import task_mounts
 
         site = self.site
-        site.emit(StepStarted(task))
-        with site.workspace.steps.begin(key, task=task) as step:
+        with held(site, key, task=task, what=f"{task} of {ready.label}", cancel=cancel) as step:
+            done = self._done(task, key)
+            if done is not None:
+                return done
+            site.emit(StepStarted(task))
             declared = ready.cube.manifest.tasks[task]
             given = {name: path for name, (path, _) in inputs.items()}
             given |= {parameter.name: step.outputs / parameter.name for parameter in declared.outputs}

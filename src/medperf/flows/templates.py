@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from string import Template
 from typing import Literal
@@ -11,10 +10,12 @@ from medperf.domain.errors import Conflict, InvalidInput
 from medperf.domain.kinds import KIND_TASKS
 from medperf.domain.states import Kind
 from medperf.flows.paths import local_path
+from medperf.workspace.files import scratch, sweep_scratch
 
 TemplateName = Literal["data_preparator", "model", "evaluator"]
 TEMPLATES: dict[str, Kind] = {"data_preparator": Kind.PREPARATOR, "model": Kind.MODEL, "evaluator": Kind.EVALUATOR}
 
+_SCRATCH = ".medperf-"
 _TYPES = {
     ("evaluate", "output_path"): "file",
     ("statistics", "output_path"): "file",
@@ -109,13 +110,14 @@ def create_mlcube(template: str, *, name: str, output: Path) -> Path:
         raise InvalidInput("bad_name", f"{name!r} is not a plain name.", "Use letters, digits, dashes and underscores.")
     output = local_path(output)
     folder = output / name
+    sweep_scratch(output, prefix=_SCRATCH)
     if folder.exists():
         raise Conflict(
             "folder_exists", f"The folder {str(folder)!r} exists already.", "Choose another --name or --output."
         )
     output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output, prefix=".medperf-") as temporary:
-        fresh = Path(temporary) / name
+    with scratch(output, prefix=_SCRATCH) as temporary:
+        fresh = temporary / name
         _write(fresh, TEMPLATES[template], name)
         fresh.rename(folder)
     return folder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,13 @@ from typing import Literal
 import medperf
 from medperf.domain.errors import Conflict, Forbidden, InvalidInput, MedPerfError
 from medperf.domain.events import Emit, Note, ignore
+from medperf.domain.states import Approval
 from medperf.flows.accounts import add_user, login
 from medperf.flows.benchmarks import decide_benchmark, submit_benchmark_from_folder
 from medperf.flows.interaction import Scripted
 from medperf.flows.paths import local_path
 from medperf.flows.site import Site, SiteOptions
+from medperf.workspace.files import scratch, sweep_scratch
 
 Role = Literal["benchmark", "model", "data"]
 
@@ -29,6 +30,7 @@ TUTORIAL_USERS = {
 TUTORIAL_PASSWORD = "test"  # noqa: S105 - public, for development servers on this machine only
 CUBES = ("chexpert_prep", "xrv_densenet", "metrics")
 DATA = "mock_chexpert"
+BENCHMARK, SECOND_MODEL = "xrv", "xrv_densenet_2"
 PATHS_YAML = "data_path: mock_chexpert/images\nlabels_path: mock_chexpert/labels\n"
 
 
@@ -75,6 +77,8 @@ def setup_tutorial(role: Role = "benchmark", *, folder: Path, force: bool = Fals
         Conflict: the folder exists and ``force`` was not given, or it is not what this function made.
     """
     folder = local_path(folder)
+    prefix = f".{folder.name}-"
+    sweep_scratch(folder.parent, prefix=prefix)
     if folder.exists() and not force:
         raise Conflict(
             "folder_exists",
@@ -90,13 +94,13 @@ def setup_tutorial(role: Role = "benchmark", *, folder: Path, force: bool = Fals
     source = examples_folder()
     names = {"benchmark": (*CUBES, DATA), "model": ("xrv_densenet",), "data": (DATA,)}[role]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-        fresh = Path(temporary) / folder.name
+    with scratch(folder.parent, prefix=prefix) as temporary:
+        fresh = temporary / folder.name
         fresh.mkdir()
         for name in names:
             shutil.copytree(source / name, fresh / name, ignore=shutil.ignore_patterns("__pycache__", "deploy"))
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(temporary / "old")  # removed in one instant: half a tutorial would not be known as one
         fresh.rename(folder)
     following = {
         "benchmark": "medperf test run --data_preparation {0}/chexpert_prep/mlcube/mlcube.yaml --model {0}/xrv_densenet/mlcube/mlcube.yaml "
@@ -131,12 +135,14 @@ def seed_server(
 ) -> SeedResult:
     """Make the tutorial's accounts and, for the later roles, a benchmark to work with. Uses a home of its own.
 
+    What an earlier try made is used: a seeding that was interrupted is finished by the next one.
+
     Raises:
         Forbidden: the server is not marked for development.
-        Conflict: it was seeded before.
+        Conflict: nothing is left to do.
     """
-    with tempfile.TemporaryDirectory(prefix="medperf-seed-") as temporary:
-        private = {**environ, "MEDPERF_HOME": temporary, "MEDPERF_PROFILE": "local"}
+    with scratch(prefix="medperf-seed-") as temporary:
+        private = {**environ, "MEDPERF_HOME": str(temporary), "MEDPERF_PROFILE": "local"}
 
         def connect(name: str, secret: str, *, sub: str) -> Site:
             options = SiteOptions(server=server, certificate=certificate)
@@ -159,30 +165,45 @@ def seed_server(
 
         with connect(username, password or "admin", sub="admin") as admin:
             present = {user.username for user in admin.api.users.list()}
-            again = sorted(present & set(TUTORIAL_USERS))
-            if again:
-                raise Conflict(
-                    "already_seeded",
-                    f"The server has the account {again[0]!r} already.",
-                    "Start afresh with: medperf server reset",
-                )
-            for name, email in TUTORIAL_USERS.items():
+            missing = {name: email for name, email in TUTORIAL_USERS.items() if name not in present}
+            for name, email in missing.items():
                 add_user(admin, username=name, password=TUTORIAL_PASSWORD, email=email)
             users = tuple(TUTORIAL_USERS)
+            changed = bool(missing)
             if role == "benchmark":
+                if not changed:
+                    raise _already_seeded(server, role)
                 return SeedResult(server=server, users=users, mlcubes=(), benchmarks=())
+            folder = setup_tutorial(folder=temporary / "folder").path
             with connect("testbenchmarkowner", TUTORIAL_PASSWORD, sub="owner") as owner:
-                folder = setup_tutorial(folder=Path(temporary) / "folder").path
-                (folder / "paths.yaml").write_text(PATHS_YAML)
-                made = submit_benchmark_from_folder(
-                    owner, folder, name="xrv", description="Chest X-ray findings, the tutorial's benchmark"
-                )
-            decide_benchmark(admin, made.benchmark.id, approve=True, reason="tutorial")
-            emit(Note(f"Benchmark {made.benchmark.id} is approved.", level="success"))
-            cubes = tuple(cube.id for cube in made.mlcubes)
+                benchmark = next(iter(owner.api.benchmarks.list(owner="me", name=BENCHMARK, limit=1)), None)
+                if benchmark is None:
+                    changed = True
+                    (folder / "paths.yaml").write_text(PATHS_YAML)
+                    benchmark = submit_benchmark_from_folder(
+                        owner, folder, name=BENCHMARK, description="Chest X-ray findings, the tutorial's benchmark"
+                    ).benchmark
+            if benchmark.approval is not Approval.APPROVED:
+                changed = True
+                decide_benchmark(admin, benchmark.id, approve=True, reason="tutorial")
+                emit(Note(f"Benchmark {benchmark.id} is approved.", level="success"))
+            cubes: tuple[int, ...] = (benchmark.preparator, benchmark.reference_model, benchmark.evaluator)
             if role == "data":
-                cubes += (_second_model(connect("testmodelowner", TUTORIAL_PASSWORD, sub="model"), folder),)
-        return SeedResult(server=server, users=users, mlcubes=cubes, benchmarks=(made.benchmark.id,))
+                with connect("testmodelowner", TUTORIAL_PASSWORD, sub="model") as owner:
+                    second = next(iter(owner.api.mlcubes.list(owner="me", name=SECOND_MODEL, limit=1)), None)
+                    changed = changed or second is None
+                    cubes += (second.id if second is not None else _second_model(owner, folder),)
+            if not changed:
+                raise _already_seeded(server, role)
+        return SeedResult(server=server, users=users, mlcubes=cubes, benchmarks=(benchmark.id,))
+
+
+def _already_seeded(server: str, role: Role) -> Conflict:
+    return Conflict(
+        "already_seeded",
+        f"{server} has everything of the {role} tutorial already.",
+        "Go on with it, or start afresh with: medperf server reset",
+    )
 
 
 def _second_model(site: Site, folder: Path) -> int:
@@ -190,16 +211,16 @@ def _second_model(site: Site, folder: Path) -> int:
     from medperf.flows.mlcubes import MLCubeSubmission, submit_mlcube
     from medperf.flows.packaging import package_mlcube
 
-    with site:
-        files = {key: str(file.path) for key, file in package_mlcube(folder / "xrv_densenet" / "mlcube").files.items()}
-        submission = MLCubeSubmission(
-            name="xrv_densenet_2",
-            manifest=files["manifest"],
-            parameters=files["parameters"],
-            additional=files["additional"],
-            project=files["project"],
-        )
-        return submit_mlcube(site, submission).id
+    package = package_mlcube(folder / "xrv_densenet" / "mlcube", home=site.home)
+    files = {key: str(file.path) for key, file in package.files.items()}
+    submission = MLCubeSubmission(
+        name=SECOND_MODEL,
+        manifest=files["manifest"],
+        parameters=files["parameters"],
+        additional=files["additional"],
+        project=files["project"],
+    )
+    return submit_mlcube(site, submission).id
 
 
 def _known_certificate(environ: Mapping[str, str], cwd: Path, server: str) -> Path | None:

@@ -13,26 +13,27 @@ import stat
 import tarfile
 import tempfile
 import unicodedata
-import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 from medperf.domain import limits as domain_limits
 from medperf.domain.digests import Digest
 from medperf.domain.errors import InvalidInput
 from medperf.domain.events import Emit, Progress, ignore
-from medperf.runtime.trees import MAX_DEPTH, remove
+from medperf.runtime.names import MAX_DEPTH, Damaged, Names, entry_path, shown, unclean
+from medperf.runtime.tarballs import Source, Tarball, Unzipped
+from medperf.runtime.trees import remove
 
 #: Never part of a package: caches, version control, what macOS leaves behind.
 JUNK = frozenset({"__pycache__", ".git", ".DS_Store", "__MACOSX"})
 _CHUNK = 1 << 20
 _PROGRESS_BYTES = 32 * 1024**2
-#: Below, nothing is called a bomb: small archives of zeros are harmless.
-_RATIO_FROM = 64 * 1024**2
-#: All headers of one member together. tarfile reads them into memory at once, and searches them with slow expressions.
-_HEADER_BYTES = 32 * 1024
+#: Below, nothing is called a bomb: label masks may be nearly all zeros.
+_RATIO_FROM = 256 * 1024**2
+#: Larger files are not begun where the disk has no room for them.
+_ROOM_FROM = 16 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,13 @@ def package_entries(folder: Path, *, exclude: Collection[str] = ()) -> Iterator[
                     continue
                 info = entry.stat(follow_symlinks=False)
                 path = prefix + unicodedata.normalize("NFC", _clean_name(entry.name, base))
+                if (path[1:2] == ":" and path[0].isalpha()) or len(path.encode()) > domain_limits.ARCHIVE_PATH_BYTES:
+                    raise InvalidInput(
+                        "bad_name",
+                        f"{entry.path[:200]} has a path that no package can hold: longer than "
+                        f"{domain_limits.ARCHIVE_PATH_BYTES:,} bytes, or like a drive's.",
+                        "Rename it.",
+                    )
                 if path.count("/") >= MAX_DEPTH:
                     raise InvalidInput(
                         "too_deep",
@@ -142,31 +150,39 @@ def pack_folder(folder: Path, dest: Path, *, exclude: Collection[str] = (), emit
     return digest, size
 
 
-def unpack(archive: Path, dest: Path, *, limits: ArchiveLimits = ArchiveLimits(), emit: Emit = ignore) -> None:
+def unpack(
+    archive: Path,
+    dest: Path,
+    *,
+    digest: Digest | None = None,
+    limits: ArchiveLimits = ArchiveLimits(),
+    emit: Emit = ignore,
+) -> None:
     """Unpack a ``.tar`` or ``.tar.gz`` (told apart by content) as the new folder ``dest``.
 
-    It appears whole or not at all: everything is written beside it and renamed.
+    It appears whole or not at all: everything is written beside it and renamed. Modes become 0644 or 0755; owners and
+    times are not taken over.
+
+    Args:
+        digest: sha256 that the file had when it was checked; it is looked at again while it is read.
 
     Raises:
         InvalidInput: no archive, truncated, a path that leads out, links, devices, pipes, a name twice, undecodable
-            names, more entries or bytes than allowed, or ``dest`` is there already.
+            names, more entries or bytes than allowed, another digest, or ``dest`` is there already.
         OSError: the disk is full.
     """
     if dest.exists() or dest.is_symlink():
         raise InvalidInput("already_there", f"{dest} exists already.", "Remove it first, or unpack somewhere else.")
-    size = archive.stat().st_size
     temporary = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=dest.parent))
     try:
-        with archive.open("rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            source: IO[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
-            counted = _Counted(source, raw, size, limits, archive, emit)
-            _unpack_all(counted, temporary, limits, archive)
+        with archive.open("rb", buffering=0) as raw:
+            source = _Packed(raw, archive, limits, emit)
+            _unpack_all(source, temporary, limits)
+            source.check(digest)
         temporary.chmod(0o755)
         temporary.rename(dest)
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, UnicodeError, ValueError, OverflowError) as error:
-        raise _bad(archive, f"it is damaged or no tar archive ({str(error)[:100]})") from error
+    except Damaged as error:
+        raise _bad(archive, str(error)) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise  # the archive is good
@@ -200,176 +216,107 @@ def _add_file(archive: tarfile.TarFile, member: tarfile.TarInfo, file: IO[bytes]
         raise changed
 
 
-def _unpack_all(source: _Counted, folder: Path, limits: ArchiveLimits, label: Path) -> None:
-    """Members one by one; data are copied by us, so that nothing of tarfile's own extraction is trusted."""
-    names = _Names(limits, label)
-    total = unread = 0
-    source.expect(0)
-    with tarfile.open(fileobj=source, mode="r|", encoding="utf-8", errors="strict") as archive:  # type: ignore[call-overload]
-        while True:
-            source.expect(unread)
-            member = archive.next()
-            if member is None:
-                break
-            archive.members.clear()  # it would keep them all
-            total += max(member.size, 0)
-            names.count()
-            if total > limits.bytes:
-                raise _bad(label, f"it holds more than {limits.bytes:,} bytes")
-            source.check_ratio(total)  # the holes of a sparse file are in no stream
-            unread = max(member.size, 0)
-            path = _member_path(member, limits, label)
-            if path is None or any(is_junk(part) for part in path.parts):
-                continue
-            if not (member.isreg() or member.isdir()):
-                raise _bad(label, f"{str(path)[:80]!r} is a link or a special file")
-            names.add(path, is_folder=member.isdir())
-            target = folder / path
-            if member.isdir():
-                target.mkdir(parents=True, exist_ok=True)
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            source.expect(unread)
-            content = archive.extractfile(member)
-            descriptor = os.open(
-                target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o755 if member.mode & 0o100 else 0o644
-            )
-            with open(descriptor, "wb") as file:
-                if content is not None:
-                    shutil.copyfileobj(content, file, _CHUNK)
-                if file.tell() != member.size:
-                    raise _bad(label, f"{str(path)[:80]!r} is cut off")
-            unread = 0
-    source.expect(limits.bytes)
-    source.finish()
+def _unpack_all(source: _Packed, folder: Path, limits: ArchiveLimits) -> None:
+    """Members one by one: each is checked before anything of it is written."""
+    names = Names(max_entries=limits.entries)
+    total = 0
+    parent = folder
+    tarball = Tarball(source.unpacked(), watch=source.watch)
+    for member in tarball.members():
+        names.count()
+        total += member.size
+        if total > limits.bytes:
+            raise Damaged(f"it holds more than {limits.bytes:,} bytes")
+        source.check_ratio(total)
+        path = entry_path(member.name, max_bytes=limits.path_bytes)
+        if path is None or any(is_junk(part) for part in path.parts):
+            continue
+        if member.special is not None:
+            raise Damaged(f"{shown(member.name)} is {member.special}")
+        names.add(path, is_folder=member.is_folder)
+        target = folder / path
+        if member.is_folder:
+            target.mkdir(parents=True, exist_ok=True)
+            continue
+        if target.parent != parent:
+            parent = target.parent
+            parent.mkdir(parents=True, exist_ok=True)
+        if member.size > _ROOM_FROM:
+            _check_room(folder, member.size)
+        mode = 0o755 if member.is_program else 0o644
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        with open(descriptor, "wb") as file:
+            tarball.copy(file)
 
 
-class _Names:
-    """What an archive has named so far, with the folders that are only implied, as short digests: a million must fit into memory."""
-
-    def __init__(self, limits: ArchiveLimits, label: Path) -> None:
-        self._limits, self._label = limits, label
-        self._seen: dict[bytes, tuple[bool, bytes]] = {}  # NFC path -> is a folder, path as it is written
-        self._parent = PurePosixPath()
-        self._entries = 0
-
-    def count(self) -> None:
-        """One entry more.
-
-        Raises:
-            InvalidInput: too many.
-        """
-        self._entries += 1
-        if self._entries > self._limits.entries:
-            raise _bad(self._label, f"it holds more than {self._limits.entries:,} entries")
-
-    def add(self, path: PurePosixPath, *, is_folder: bool) -> None:
-        """Take the name of a member, and of the folders above it.
-
-        Raises:
-            InvalidInput: it is there already (a folder may be named again), or leads too deep.
-        """
-        if len(path.parts) > MAX_DEPTH:
-            raise _bad(self._label, f"{str(path)[:80]!r} is nested deeper than {MAX_DEPTH} folders")
-        if path.parent != self._parent:
-            for parent in reversed(path.parents[:-1]):
-                if self._take(parent, is_folder=True):
-                    self.count()
-            self._parent = path.parent
-        self._take(path, is_folder=is_folder)
-
-    def _take(self, path: PurePosixPath, *, is_folder: bool) -> bool:
-        """Whether the name is new."""
-        written = str(path)
-        name = unicodedata.normalize("NFC", written)
-        key = _short(name)
-        entry = (is_folder, key if name == written else _short(written))
-        before = self._seen.setdefault(key, entry)
-        if before is not entry and not (is_folder and before == entry):
-            raise _bad(self._label, f"{name[:80]!r} is in it twice")
-        return before is entry
+def _check_room(folder: Path, size: int) -> None:
+    """Raises:
+    OSError: the disk has no room for it, so that it is not filled first.
+    """
+    if shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(folder))
 
 
-def _short(name: str) -> bytes:
-    return hashlib.blake2b(name.encode(), digest_size=16).digest()
+class _Packed:
+    """An archive being read: its digest, what comes out against what went in, and how far it is."""
 
+    def __init__(self, raw: IO[bytes], label: Path, limits: ArchiveLimits, emit: Emit) -> None:
+        self._raw, self._label, self._ratio, self._emit = raw, label, limits.ratio, emit
+        self._size = os.fstat(raw.fileno()).st_size
+        self._hash = hashlib.sha256()
+        self._read = self._shown = 0
 
-def _member_path(member: tarfile.TarInfo, limits: ArchiveLimits, label: Path) -> PurePosixPath | None:
-    """The member's relative path; None for the folder itself (``./``)."""
-    name = member.name
-    if len(name.encode()) > limits.path_bytes or any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
-        raise _bad(label, f"the name {name[:60]!r} is too long or holds control characters")
-    path = PurePosixPath(name)
-    if (
-        path.is_absolute()
-        or ".." in path.parts
-        or "\\" in name
-        or (len(name) > 1 and name[1] == ":" and name[0].isalpha())
-    ):
-        raise _bad(label, f"the path {name[:80]!r} leads out of its folder")
-    return path if path.parts else None
+    def unpacked(self) -> Source:
+        """The tar itself."""
+        packed = self._raw.read(2) == b"\x1f\x8b"
+        self._raw.seek(0)
+        return Unzipped(self) if packed else self
 
+    def read(self, count: int, /) -> bytes:
+        data = self._raw.read(count)
+        self._hash.update(data)
+        self._read += len(data)
+        if self._read > self._size:
+            raise self._changed()
+        return data
 
-class _Counted:
-    """A stream that counts what comes out of the archive against what the archive has, and tells how far it is."""
-
-    def __init__(
-        self, source: IO[bytes], raw: IO[bytes], size: int, limits: ArchiveLimits, label: Path, emit: Emit
-    ) -> None:
-        self._source, self._raw, self._size, self._limits, self._label, self._emit = (
-            source,
-            raw,
-            size,
-            limits,
-            label,
-            emit,
-        )
-        self._out = self._shown = self._ceiling = 0
-
-    def expect(self, count: int) -> None:
-        """What may come now: so many bytes of content, and the headers of one member."""
-        self._ceiling = self._out + count + _HEADER_BYTES
+    def watch(self, count: int) -> None:
+        """``count`` bytes have come out so far; held against what went in so far, for the archive's rest may be there for show."""
+        if count > _RATIO_FROM and count > self._read * self._ratio:
+            raise self._bomb()
+        if count - self._shown >= _PROGRESS_BYTES:
+            self._shown = count
+            self._emit(Progress(f"Unpacking {self._label.name}", self._read, self._size))
 
     def check_ratio(self, count: int) -> None:
         """Raises:
-        InvalidInput: the archive is too small to hold ``count`` bytes.
+        Damaged: the archive is too small to hold ``count`` bytes.
         """
-        if count > _RATIO_FROM and count > self._size * self._limits.ratio:
-            raise _bad(self._label, f"it unpacks to more than {self._limits.ratio} times its size")
+        if count > _RATIO_FROM and count > self._size * self._ratio:
+            raise self._bomb()
 
-    def read(self, count: int) -> bytes:
-        data = self._source.read(count)
-        self._out += len(data)
-        self.check_ratio(self._out)
-        if self._out > self._ceiling:
-            raise _bad(self._label, f"a member has headers of more than {_HEADER_BYTES:,} bytes")
-        # Headers and padding count too: at most a few blocks per entry.
-        if self._out > self._limits.bytes + self._limits.entries * 4096 + 1024**2:
-            raise _bad(self._label, f"it holds more than {self._limits.bytes:,} bytes")
-        if self._out - self._shown >= _PROGRESS_BYTES:
-            self._shown = self._out
-            self._emit(Progress(f"Unpacking {self._label.name}", self._raw.tell(), self._size))
-        return data
+    def check(self, digest: Digest | None) -> None:
+        """Raises:
+        InvalidInput: it is not the file that had ``digest``.
+        """
+        if digest is not None and self._hash.hexdigest() != digest.hex:
+            raise self._changed()
 
-    def finish(self) -> None:
-        """Read to the end, so that a checksum after the last member is verified."""
-        while self.read(_CHUNK):
-            pass
+    def _bomb(self) -> Damaged:
+        return Damaged(f"it unpacks to more than {self._ratio} times its size")
+
+    def _changed(self) -> InvalidInput:
+        return InvalidInput(
+            "changed",
+            f"The archive {self._label.name} changed after it was checked.",
+            "Wait until nothing writes to it and try again.",
+        )
 
 
 def _clean_name(name: str, base: Path) -> str:
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidInput(
-            "bad_name", f"A file in {base} has a name that is not UTF-8: {name!a}.", "Rename it."
-        ) from error
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in name) or "\\" in name:
-        raise InvalidInput(
-            "bad_name",
-            f"A file in {base} has control characters or a backslash in its name: {name!a}.",
-            "Rename it.",
-        )
+    fault = "holds a backslash" if "\\" in name else unclean(name)
+    if fault is not None:
+        raise InvalidInput("bad_name", f"The name of a file in {base} {fault}: {name!a}.", "Rename it.")
     return name
 
 

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from medperf.runtime.names import MAX_DEPTH, unclean
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-MAX_DEPTH = 64
 _BLOCK = 512
 
 
@@ -193,12 +194,9 @@ class _Level:
 
 def _fault(name: str, info: os.stat_result, level: int) -> str | None:
     shown = ascii(name)[1:-1][:80]
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return f"the name {shown!r} is not UTF-8"
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
-        return f"the name {shown!r} holds control characters"
+    fault = unclean(name)
+    if fault is not None:
+        return f"the name {shown!r} {fault}"
     kind = stat.S_IFMT(info.st_mode)
     if kind not in (stat.S_IFREG, stat.S_IFDIR):
         words = {stat.S_IFLNK: "a symbolic link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}

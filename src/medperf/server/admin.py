@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,16 +11,21 @@ import sqlalchemy as sa
 
 from medperf.domain import limits
 from medperf.domain.errors import Conflict, InvalidInput, MedPerfError, UsageError
+from medperf.domain.permissions import EVERY_RIGHT
 from medperf.server.assets.store import AssetStore
+from medperf.server.audit.folder import AuditFolder
 from medperf.server.audit.service import Action
 from medperf.server.auth import make_hasher
 from medperf.server.certificate import make_certificate
-from medperf.server.db import check_schema, schema_revision, sqlite_engine
+from medperf.server.location import located, remember
+from medperf.server.maintenance import empty, lock_out, look, place, transact
 from medperf.server.migrate import backup, migrate
+from medperf.server.parties.repository import columns_of
+from medperf.server.presence import already_there, check, check_empty_or_ours, check_none
 from medperf.server.schema import REVISION, now
 from medperf.server.serving import serve
 from medperf.server.settings import PasswordCost, Settings
-from medperf.server.tables import audit_events, metadata, parties, settings, users
+from medperf.server.tables import audit_events, memberships, parties, settings, users
 
 __all__ = ["InitReport", "ResetReport", "init", "prepare", "reset", "serve"]
 
@@ -60,14 +63,20 @@ def init(
     admin_password: str | None = None,
     hostnames: Sequence[str] = ("localhost", "127.0.0.1"),
     port: int = 8000,
+    database: str | None = None,
     password_cost: PasswordCost = PasswordCost(),  # noqa: B008 - frozen
 ) -> InitReport:
     """Make a server: folder (0700), database, instance id, one admin; a development server gets a certificate and the password ``admin``.
 
+    Args:
+        database: address of an empty PostgreSQL database, remembered in ``data``; None: a SQLite file in ``data``, or what is
+            remembered there.
+
     Raises:
         UsageError: a server that is not for development, without an admin password.
         InvalidInput: the admin's name or password breaks the limits.
-        Conflict: there is a server already.
+        Conflict: there is a server already, or somebody else's tables.
+        MedPerfError: the database cannot be reached or used.
     """
     if admin_password is None and not development:
         raise UsageError(
@@ -77,30 +86,42 @@ def init(
         )
     password = admin_password if admin_password is not None else DEVELOPMENT_ADMIN
     _check_account(admin_username, password, development=development)
-    where = Settings(data=data)
-    if schema_revision(where.database_file) is not None:
-        raise Conflict(
-            "already_initialised", f"There is a server in {data} already.", "Start it with: medperf server start"
-        )
+    where = Settings(data=data, database=database)
+    check_none(look(where), place(where))
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     data.chmod(0o700)
     # First: a server that is there has its certificate, also where the power goes between the two.
     certificate, key = (data / "cert.crt", data / "cert.key") if development else (None, None)
     if certificate is not None and key is not None and not (certificate.exists() and key.exists()):
         make_certificate(certificate, key, [*hostnames, *_LOOPBACK_NAMES])
-    where.database_file.touch(mode=0o600)
+    url = located(where)
+    if url is None:
+        where.database_file.touch(mode=0o600)
+    else:
+        remember(where, url)
     instance_id = str(uuid.uuid4())
     hashed = make_hasher(password_cost).hash(password)
-    with transaction(where.database_file) as connection:
+
+    def make(connection: sa.Connection) -> None:
+        if sa.inspect(connection).has_table("alembic_version"):  # another one was faster
+            raise already_there(place(where))
         migrate(connection)
         _fill(connection, instance_id, development, Action.SERVER_INITIALISED, admin_username, hashed)
+
+    transact(where, make)
     scheme = "https" if development else "http"
     return InitReport(
         data, instance_id, development, admin_username, certificate, key, f"{scheme}://{hostnames[0]}:{port}"
     )
 
 
-def reset(data: Path, *, force: bool = False, password_cost: PasswordCost = PasswordCost()) -> ResetReport:  # noqa: B008 - frozen
+def reset(
+    data: Path,
+    *,
+    force: bool = False,
+    database: str | None = None,
+    password_cost: PasswordCost = PasswordCost(),  # noqa: B008 - frozen
+) -> ResetReport:
     """Remove everything that was registered and begin a new instance, in one transaction; a server may be running on it.
 
     A development server gets its admin/admin back; another one (``force``) keeps its first active admin with name and password.
@@ -109,19 +130,21 @@ def reset(data: Path, *, force: bool = False, password_cost: PasswordCost = Pass
         MedPerfError: there is no server, or of another version.
         Conflict: it is not marked for development and ``force`` is not given.
     """
-    where = Settings(data=data)
-    check_schema(where.database_file)
-    hashed = make_hasher(password_cost).hash(DEVELOPMENT_ADMIN)
+    where = Settings(data=data, database=database)
+    check(look(where), place(where))
+    default = make_hasher(password_cost).hash(DEVELOPMENT_ADMIN)
     instance_id = str(uuid.uuid4())
-    with transaction(where.database_file) as connection:
+
+    def renew(connection: sa.Connection) -> tuple[str, bool, str]:
+        lock_out(connection)
         old_instance, development = connection.execute(sa.select(settings.c.instance_id, settings.c.development)).one()
         if not development and not force:
             raise Conflict(
                 "not_development",
-                f"The server in {data} is not marked for development: a reset would remove real registrations.",
+                f"The server in {place(where)} is not marked for development: a reset would remove real registrations.",
                 "If that is what you want, add --force.",
             )
-        username = DEVELOPMENT_ADMIN
+        username, hashed = DEVELOPMENT_ADMIN, default
         if not development:
             first = (
                 sa.select(users.c.username, users.c.password_hash)
@@ -130,49 +153,43 @@ def reset(data: Path, *, force: bool = False, password_cost: PasswordCost = Pass
                 .limit(1)
             )
             username, hashed = connection.execute(first).one()
-        for table in reversed(metadata.sorted_tables):
-            connection.execute(sa.delete(table))
-        connection.exec_driver_sql("DELETE FROM sqlite_sequence")
+        empty(connection)
         _fill(connection, instance_id, development, Action.SERVER_RESET, username, hashed)
+        return old_instance, development, username
+
+    trail = AuditFolder(data)
+    with trail.held():  # nobody seals the old instance meanwhile
+        old_instance, development, username = transact(where, renew)
+        trail.forget()
     AssetStore(where.assets).remove_instance(old_instance)
     return ResetReport(instance_id, development, username)
 
 
-def prepare(data: Path) -> Path | None:
-    """Bring the database to this version's schema; returns the copy that was made before, None if nothing was to do.
+def prepare(data: Path, *, database: str | None = None, migrate_postgres: bool = False) -> Path | None:
+    """Bring the database to this version's schema; returns the copy that was made before, None if there is none.
+
+    A SQLite file is copied and migrated. A PostgreSQL database cannot be copied from here, so it is migrated only on demand.
 
     Raises:
-        MedPerfError: there is no server in ``data``, or a newer version wrote it.
+        MedPerfError: there is no server in ``data``, a newer version wrote it, or it must be saved first.
     """
-    database = Settings(data=data).database_file
-    found = schema_revision(database)
-    if found is None or found >= REVISION:
-        check_schema(database)
+    where = Settings(data=data, database=database)
+    found, url = look(where), located(where)
+    check_empty_or_ours(found, place(where))
+    if found.revision is None or found.revision >= REVISION:
+        check(found, place(where))
         return None
-    copy = backup(database, revision=found)
-    with transaction(database) as connection:
-        migrate(connection)
+    copy = None
+    if url is None:
+        copy = backup(where.database_file, revision=found.revision)
+    elif not migrate_postgres:
+        raise MedPerfError(
+            "schema_older",
+            f"{url.shown} has schema {found.revision}, this version needs {REVISION}.",
+            f"Save it first: pg_dump --format=custom --file=medperf-{found.revision}.dump '{url.shown}'. Then: medperf server start --migrate",
+        )
+    transact(where, migrate)
     return copy
-
-
-@contextmanager
-def transaction(database: Path) -> Iterator[sa.Connection]:
-    """One write transaction on the file, waiting for others."""
-    engine = sqlite_engine(database, wait_seconds=30)
-    try:
-        # Alembic leaves alone what it is told has begun, so SQLAlchemy is told too; the driver does the beginning and the end.
-        with engine.connect() as connection, connection.begin():
-            raw = connection.connection.dbapi_connection
-            assert isinstance(raw, sqlite3.Connection)
-            try:
-                raw.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                raise MedPerfError(
-                    "database_busy", f"{database} is locked by another program.", "Stop it and try again."
-                ) from error
-            yield connection
-    finally:
-        engine.dispose()
 
 
 def _fill(
@@ -187,7 +204,7 @@ def _fill(
         sa.insert(parties).values(kind="person", name=username, created_at=moment)
     ).inserted_primary_key
     assert party is not None
-    connection.execute(
+    user = connection.execute(
         sa.insert(users).values(
             username=username,
             username_key=username.lower(),
@@ -198,6 +215,12 @@ def _fill(
             party_id=party[0],
             created_at=moment,
             modified_at=moment,
+        )
+    ).inserted_primary_key
+    assert user is not None
+    connection.execute(
+        sa.insert(memberships).values(
+            user_id=user[0], party_id=party[0], created_at=moment, modified_at=moment, **columns_of(EVERY_RIGHT)
         )
     )
     connection.execute(

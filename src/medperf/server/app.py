@@ -12,6 +12,7 @@ To add a noun:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -21,45 +22,78 @@ from starlette.responses import Response
 from medperf import __version__
 from medperf.server import errors, openapi
 from medperf.server.assets import endpoints as assets
-from medperf.server.assets import repository as asset_rows
 from medperf.server.assets.store import AssetStore
+from medperf.server.assets.sweep import sweep_for_ever
 from medperf.server.audit import endpoints as audit
-from medperf.server.auth import Passwords, identify
+from medperf.server.audit.sealer import sealing
+from medperf.server.auth import Passwords
 from medperf.server.authz import Visitor
+from medperf.server.background import Background
 from medperf.server.benchmarks import endpoints as benchmarks
+from medperf.server.bodies import BodyBudget
 from medperf.server.context import ServerContext
 from medperf.server.db import Database
 from medperf.server.door import Door
+from medperf.server.limiter import RateLimiter
 from medperf.server.log import ServerLog
 from medperf.server.mlcubes import endpoints as mlcubes
+from medperf.server.organisations import endpoints as organisations
 from medperf.server.responses import answer
 from medperf.server.routing import router as make_router
 from medperf.server.settings import Settings
 from medperf.server.tokens import endpoints as tokens
 from medperf.server.tokens.limiter import LoginLimiter
+from medperf.server.uploads import endpoints as uploads
 from medperf.server.users import endpoints as users
-from medperf.wire.headers import API_PREFIX
+from medperf.wire.headers import API_PREFIX, API_VERSION
 from medperf.wire.models import ServerView
 
-API_VERSION = "v1"
+#: Uploads whose bytes are hashed at the same time, by one process.
+_VERIFIED_AT_ONCE = 2
+#: Long bodies that become documents at the same time, in a thread.
+_READ_AT_ONCE = 1
 about = make_router("server")
 #: In this order they are matched: what is asked most comes first.
-ROUTERS = (benchmarks.router, mlcubes.router, assets.router, users.router, tokens.router, about, audit.router)
+ROUTERS = (
+    benchmarks.router,
+    mlcubes.router,
+    assets.router,
+    uploads.router,
+    organisations.router,
+    users.router,
+    tokens.router,
+    about,
+    audit.router,
+)
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, *, database: Database | None = None) -> FastAPI:
     """The server. Nothing is opened before its lifespan begins.
+
+    Args:
+        database: one that watches what happens, for tests; else that of the settings.
 
     Raises (from the lifespan):
         MedPerfError: no server was made in ``settings.data``, or its schema is of another version.
     """
+    log = ServerLog(settings)
     context = ServerContext(
         settings=settings,
-        database=Database(settings.database_file),
+        database=database or Database(settings),
         passwords=Passwords(settings.password_cost),
         logins=LoginLimiter(burst=settings.login_burst, refill_seconds=settings.login_refill_seconds),
+        rates=RateLimiter(rate=settings.rate_per_second, burst=settings.rate_burst, who="This account"),
+        anonymous_rates=RateLimiter(
+            rate=settings.anonymous_rate_per_second,
+            burst=settings.anonymous_rate_burst,
+            who="Your address, without a login,",
+        ),
+        bodies=BodyBudget(total=settings.bodies_bytes, each=settings.bodies_bytes_each),
         store=AssetStore(settings.assets, reserve=settings.reserve_bytes),
-        log=ServerLog(settings),
+        log=log,
+        background=Background(log),
+        verifying=asyncio.Semaphore(_VERIFIED_AT_ONCE),
+        reading=asyncio.Semaphore(_READ_AT_ONCE),
     )
 
     @asynccontextmanager
@@ -67,12 +101,11 @@ def create_app(settings: Settings) -> FastAPI:
         await context.database.open()
         context.log.open()
         try:
-            async with context.database.read() as tx:
-                instance_id = (await identify(tx, None)).instance_id
-                digests = await asset_rows.digests(tx)
-            context.store.sweep(instance_id, digests)
-            yield
+            context.background.run("sweep", lambda: sweep_for_ever(context))
+            async with sealing(context):
+                yield
         finally:
+            await context.background.close()
             context.log.close()
             await context.database.close()
 

@@ -55,13 +55,36 @@ _LOOKUP = (
 )
 
 
-async def identify(source: Transaction | Database, token_hash: str | None) -> Identity:
+_LOGGED_IN = (
+    sa.select(*_LOOKUP.selected_columns)
+    .select_from(settings)
+    .join(tokens, tokens.c.hash == sa.bindparam("hash"))
+    .join(users, users.c.id == tokens.c.user_id)
+)
+#: Somebody who is logged in stays so, and stays as they are, until the transaction ends. A reset waits for whoever has read
+#: ``settings``. The token too: a row that was not waited for is read as it was before the wait.
+_KEPT = _LOGGED_IN.with_for_update(read=True, of=[users, tokens])
+#: For who ends a login: what it is doing at this moment is waited for. Of two that both kept it none could go on.
+_ENDING = _LOGGED_IN.with_for_update(key_share=True, of=[users, tokens])
+
+
+async def identify(
+    source: Transaction | Database, token_hash: str | None, *, keep: bool = False, ending: bool = False
+) -> Identity:
     """Look up the instance and the token in one statement.
+
+    Args:
+        keep: for a change: account and login stay as they are found until the transaction ends.
+        ending: as ``keep``, for a change that ends this login.
 
     Raises:
         ServerUnavailable: the database has no server in it.
     """
-    row: Any = await source.first(_LOOKUP, {"hash": token_hash})
+    row: Any = None
+    if keep or ending:
+        row = await source.first(_ENDING if ending else _KEPT, {"hash": token_hash})
+    if row is None:
+        row = await source.first(_LOOKUP, {"hash": token_hash})
     if row is None:
         raise ServerUnavailable(
             "not_initialised", "This server's database is empty.", "Its admin runs: medperf server init"

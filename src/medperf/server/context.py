@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,7 +11,10 @@ from starlette.requests import Request
 
 from medperf.server.assets.store import AssetStore
 from medperf.server.auth import Passwords
+from medperf.server.background import Background
+from medperf.server.bodies import BodyBudget
 from medperf.server.db import Database
+from medperf.server.limiter import RateLimiter
 from medperf.server.log import ServerLog
 from medperf.server.settings import Settings
 from medperf.server.tokens.limiter import LoginLimiter
@@ -18,14 +22,20 @@ from medperf.server.tokens.limiter import LoginLimiter
 
 @dataclass(frozen=True)
 class ServerContext:
-    """Everything a handler may use."""
+    """Everything a handler may use. ``verifying``: so many uploads are verified at once; ``reading``: so many long bodies."""
 
     settings: Settings
     database: Database
     passwords: Passwords
     logins: LoginLimiter
+    rates: RateLimiter
+    anonymous_rates: RateLimiter
+    bodies: BodyBudget
     store: AssetStore
     log: ServerLog
+    background: Background
+    verifying: asyncio.Semaphore
+    reading: asyncio.Semaphore
 
 
 async def _context(request: Request) -> ServerContext:

@@ -1,250 +1,219 @@
-"""The database behind a facade of two verbs: ``async with db.read() as tx`` and ``async with db.write() as tx``.
+"""The database behind a facade of a few verbs.
 
-SQLite is called in place: its calls take tens of microseconds, a thread would cost more. So nothing inside a transaction may
-wait for anything but the database. A driver that waits for a network fits behind the same facade.
+``async with db.read() as tx``      statements that all see one state
+``async with db.single() as tx``    a read that is one statement, and so needs no transaction; for what is asked most
+``async with db.write() as tx``     a change: committed and on disk when the block ends, undone when it raises
+``await db.first(statement, ...)``  the first row of a read that is one statement
+
+The statements are SQLAlchemy Core on both databases. On SQLite writers wait for each other; on PostgreSQL they do not (READ
+COMMITTED), so a rule that reads and then writes is one conditional statement, rests on a constraint, or locks what it read
+(``with_for_update``, which SQLAlchemy leaves out on SQLite; `Transaction.lock_table`).
 """
 
 from __future__ import annotations
 
-import asyncio
-import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, cast
 
 import sqlalchemy as sa
-from sqlalchemy.pool import NullPool
 
-from medperf.domain.errors import MedPerfError, ServerUnavailable
-from medperf.server.errors import storage_full
-from medperf.server.schema import REVISION
+from medperf.server.settings import Settings
 
-WRITE_WAIT_SECONDS = 10.0
+Values = Mapping[str, Any]
 
 
-def sqlite_engine(path: Path, *, wait_seconds: float) -> sa.Engine:
-    """An engine whose transactions are begun and ended by hand, with the pragmas that make SQLite durable."""
+class Result(Protocol):
+    """What a statement gave."""
 
-    def connect() -> sqlite3.Connection:
-        raw = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=rw",
-            uri=True,
-            timeout=wait_seconds,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            "trusted_schema=OFF",
-            "cache_size=-16000",
-        ):
-            raw.execute(f"PRAGMA {pragma}")
-        return raw
+    @property
+    def rowcount(self) -> int:
+        """How many rows it changed."""
 
-    # Parameters may be secrets: they must not appear in messages of errors.
-    return sa.create_engine(
-        "sqlite://", creator=connect, poolclass=NullPool, isolation_level="AUTOCOMMIT", hide_parameters=True
-    )
+    def all(self) -> Sequence[Any]:
+        """All rows."""
+
+    def first(self) -> Any | None:
+        """The first row, or None."""
+
+    def one(self) -> Any:
+        """The only row; an error if there is none or more."""
+
+    def scalar_one(self) -> Any:
+        """The only row's first column; an error if there is none or more."""
 
 
-class Transaction:
+class Rows:
+    """What a statement gave, as a `Result`."""
+
+    __slots__ = ("_rows", "rowcount")
+
+    def __init__(self, rows: Sequence[Any], rowcount: int) -> None:
+        self._rows = rows
+        self.rowcount = rowcount
+
+    def all(self) -> Sequence[Any]:
+        """All rows."""
+        return self._rows
+
+    def first(self) -> Any | None:
+        """The first row, or None."""
+        return self._rows[0] if self._rows else None
+
+    def one(self) -> Any:
+        """The only row."""
+        (row,) = self._rows
+        return row
+
+    def scalar_one(self) -> Any:
+        """The only row's first column."""
+        return self.one()[0]
+
+
+class Transaction(ABC):
     """Statements of one transaction."""
 
-    def __init__(self, database: Database, connection: sa.Connection) -> None:
-        self._database = database
-        self._connection = connection
+    __slots__ = ()
 
-    async def execute(
-        self, statement: sa.Executable, parameters: Mapping[str, Any] | None = None
-    ) -> sa.CursorResult[Any]:
+    @abstractmethod
+    async def execute(self, statement: sa.Executable, parameters: Values | None = None) -> Result:
         """Run one statement.
 
         Raises:
-            sqlalchemy.exc.IntegrityError: a unique or foreign key rule is broken; the transaction can go on.
+            sqlalchemy.exc.IntegrityError: a unique or foreign key rule is broken. The transaction can only be undone then:
+                let an error leave the block, or use `insert_or_none`.
+            ServerUnavailable: ``database_busy``, ``query_too_slow``, ``database_unavailable``.
+            StorageFull: no room on the disk.
         """
-        self._database.statements += 1
-        return self._connection.execute(statement, parameters)
 
-    async def all(self, statement: sa.Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[sa.Row[Any]]:
+    @abstractmethod
+    async def execute_many(self, statement: sa.Executable, rows: Iterable[Values]) -> None:
+        """Run one statement for each of ``rows``, whose keys are the same."""
+
+    async def all(self, statement: sa.Executable, parameters: Values | None = None) -> Sequence[sa.Row[Any]]:
         """All rows."""
         return (await self.execute(statement, parameters)).all()
 
-    async def first(self, statement: sa.Executable, parameters: Mapping[str, Any] | None = None) -> sa.Row[Any] | None:
+    async def first(self, statement: sa.Executable, parameters: Values | None = None) -> sa.Row[Any] | None:
         """The first row, or None."""
         return (await self.execute(statement, parameters)).first()
 
-    async def insert(self, statement: sa.Insert) -> int:
+    @abstractmethod
+    async def insert(self, statement: sa.Insert, parameters: Values | None = None) -> int:
         """Insert one row and return its id."""
-        key = (await self.execute(statement)).inserted_primary_key
-        assert key is not None
-        return int(key[0])
+
+    @abstractmethod
+    async def insert_or_none(self, table: sa.Table, values: Values) -> int | None:
+        """Insert one row and return its id, or None if a unique rule stands against it; the transaction can go on.
+
+        On PostgreSQL it waits for a transaction that is about to insert the same.
+        """
+
+    @abstractmethod
+    async def lock_table(self, table: sa.Table) -> None:
+        """Let nobody else write to ``table`` until this transaction ends; readers go on. Nothing on SQLite: there it is so anyway."""
+
+
+class Backend(ABC):
+    """One kind of database."""
+
+    statements: int
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Connect and check the schema."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close every connection."""
+
+    @abstractmethod
+    def single(self) -> AbstractAsyncContextManager[Transaction]:
+        """See `Database.single`."""
+
+    @abstractmethod
+    def read(self) -> AbstractAsyncContextManager[Transaction]:
+        """See `Database.read`."""
+
+    @abstractmethod
+    def write(self) -> AbstractAsyncContextManager[Transaction]:
+        """See `Database.write`."""
+
+    @abstractmethod
+    async def first(self, statement: sa.Executable, parameters: Values) -> sa.Row[Any] | None:
+        """See `Database.first`."""
 
 
 class Database:
-    """A server's database. ``statements`` counts what was executed, for tests and the benchmark."""
+    """A server's database, of the kind its settings name."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._engine: sa.Engine | None = None
-        self._idle: list[sa.Connection] = []
-        self._lock = asyncio.Lock()
-        self.statements = 0
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._open: Backend | None = None
+
+    @property
+    def backend(self) -> Backend:
+        """The kind of database; only where it is open."""
+        if self._open is None:
+            raise RuntimeError("the database is not open")
+        return self._open
+
+    @property
+    def statements(self) -> int:
+        """How many were executed, for tests and the benchmark."""
+        return self.backend.statements
 
     async def open(self) -> None:
-        """Check that the file is there and has our schema.
+        """Connect, and check that our schema is there.
 
         Raises:
-            MedPerfError: see `check_schema`.
+            MedPerfError: see `medperf.server.presence.check`.
         """
-        check_schema(self._path)
-        self._engine = sqlite_engine(self._path, wait_seconds=0.05)
+        from medperf.server.location import located
+
+        where = located(self._settings)
+        backend: Backend
+        if where is None:
+            from medperf.server.sqlite import SQLite
+
+            backend = SQLite(self._settings)
+        else:
+            from medperf.server.postgresql import PostgreSQL
+
+            backend = PostgreSQL(self._settings, where)
+        await backend.open()
+        self._open = backend
 
     async def close(self) -> None:
         """Close every connection."""
-        while self._idle:
-            self._idle.pop().close()
-        if self._engine is not None:
-            self._engine.dispose()
-            self._engine = None
+        if self._open is not None:
+            await self._open.close()
+            self._open = None
 
-    def read(self) -> _Read:
-        """A transaction that sees one state of the data: ``async with db.read() as tx``."""
-        return _Read(self)
+    def single(self) -> AbstractAsyncContextManager[Transaction]:
+        """Statements that each see what was committed when they began: no transaction, so one round trip less at each end."""
+        return self.backend.single()
 
-    async def first(self, statement: sa.Executable, parameters: Mapping[str, Any]) -> sa.Row[Any] | None:
-        """The first row of a read that is one statement, and so needs no transaction."""
-        connection, raw = self.take()
-        try:
-            self.statements += 1
-            return connection.execute(statement, parameters).first()
-        finally:
-            self.give(connection, raw)
+    def read(self) -> AbstractAsyncContextManager[Transaction]:
+        """Statements that all see one state of the data."""
+        return self.backend.read()
 
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[Transaction]:
-        """A transaction that changes data: committed and on disk when the block ends, undone when it raises.
+    def write(self) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction that changes data.
 
         Raises:
-            ServerUnavailable: another process has been writing for too long.
+            ServerUnavailable: ``database_busy`` (also where this change lost against another and was undone), ``query_too_slow``,
+                ``database_unavailable``.
             StorageFull: no room on the disk.
         """
-        async with self._lock:
-            connection, raw = self.take()
-            try:
-                await self._begin(raw)
-                yield Transaction(self, connection)
-                raw.execute("COMMIT")
-            except (sqlite3.OperationalError, sa.exc.OperationalError) as error:
-                cause = getattr(error, "orig", error)
-                if getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
-                    raise storage_full() from error
-                raise
-            finally:
-                self.give(connection, raw)
+        return self.backend.write()
 
-    async def _begin(self, raw: sqlite3.Connection) -> None:
-        """Another process may be writing: ask again without stopping the event loop."""
-        deadline = asyncio.get_running_loop().time() + WRITE_WAIT_SECONDS
-        while True:
-            try:
-                raw.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                    raise
-                if asyncio.get_running_loop().time() > deadline:
-                    raise ServerUnavailable(
-                        "database_busy", "The server's database is busy.", "Try again in a moment."
-                    ) from error
-            await asyncio.sleep(0.005)
-
-    def take(self) -> tuple[sa.Connection, sqlite3.Connection]:
-        """An idle connection."""
-        if self._engine is None:
-            raise RuntimeError("the database is not open")
-        connection = self._idle.pop() if self._idle else self._engine.connect()
-        raw = connection.connection.dbapi_connection
-        assert isinstance(raw, sqlite3.Connection)
-        return connection, raw
-
-    def give(self, connection: sa.Connection, raw: sqlite3.Connection) -> None:
-        """Undo what was not committed and keep the connection, unless it is broken."""
-        try:
-            if raw.in_transaction:
-                raw.execute("ROLLBACK")
-        except sqlite3.Error:
-            connection.invalidate()
-            connection.close()
-            return
-        if self._engine is None:
-            connection.close()
-        else:
-            self._idle.append(connection)
+    async def first(self, statement: sa.Executable, parameters: Values) -> sa.Row[Any] | None:
+        """The first row of a read that is one statement."""
+        return await self.backend.first(statement, parameters)
 
 
-class _Read:
-    """As a class: entering and leaving is most of what a generator would cost here."""
-
-    __slots__ = ("_connection", "_database", "_raw")
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def __aenter__(self) -> Transaction:
-        self._connection, self._raw = self._database.take()
-        try:
-            self._raw.execute("BEGIN")
-        except BaseException:
-            self._database.give(self._connection, self._raw)
-            raise
-        return Transaction(self._database, self._connection)
-
-    async def __aexit__(self, *_: object) -> None:
-        self._database.give(self._connection, self._raw)
-
-
-def check_schema(path: Path) -> None:
-    """Is this a database that this version can serve?
-
-    Raises:
-        MedPerfError: ``database_missing``, ``schema_older`` or ``schema_newer``.
-    """
-    found = schema_revision(path)
-    if found is None:
-        raise MedPerfError(
-            "database_missing", f"There is no MedPerf server in {path.parent}.", "Make one with: medperf server init"
-        )
-    if found < REVISION:
-        raise MedPerfError(
-            "schema_older",
-            f"The database has schema {found}, this version needs {REVISION}.",
-            "Start it with: medperf server start (it keeps a copy and migrates).",
-        )
-    if found > REVISION:
-        raise MedPerfError(
-            "schema_newer",
-            f"The database has schema {found}, newer than {REVISION}.",
-            "Install the newer MedPerf that wrote it.",
-        )
-
-
-def schema_revision(path: Path) -> str | None:
-    """The database's migration, or None where no server was made yet."""
-    if not path.exists():
-        return None
-    raw = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
-    try:
-        row = raw.execute("SELECT version_num FROM alembic_version").fetchone()
-        made = raw.execute("SELECT 1 FROM settings").fetchone() if row is not None else None
-    except sqlite3.OperationalError:
-        return None
-    except sqlite3.DatabaseError as error:
-        raise MedPerfError(
-            "bad_database", f"{path} is no SQLite database.", "Move it away, or restore a copy."
-        ) from error
-    finally:
-        raw.close()
-    return None if row is None or made is None else str(row[0])
+def as_rows(rows: Any) -> Sequence[sa.Row[Any]]:
+    """Rows of both drivers have what the nouns use of SQLAlchemy's: names, unpacking, indexes and slices."""
+    return cast("Sequence[sa.Row[Any]]", rows)

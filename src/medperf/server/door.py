@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from typing import Any
@@ -10,15 +11,24 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from medperf.domain.errors import MedPerfError
+from medperf import __version__
+from medperf.domain.errors import MedPerfError, NotFound
 from medperf.server.auth import Identity, hash_token, identify, wrong_instance
+from medperf.server.bodies import ANONYMOUS_BYTES, Bounded, too_large
 from medperf.server.context import ServerContext
-from medperf.server.errors import TooLarge, problem_of, unexpected
+from medperf.server.errors import HeadersTooLarge, WrongMediaType, problem_of, unexpected
+from medperf.server.limiter import network_of
 from medperf.wire import headers as names
 
-#: Routes that stream their body and limit it themselves.
-STREAMED = frozenset({("POST", f"{names.API_PREFIX}/assets")})
+#: Routes that stream their body and limit it themselves: method and beginning of the path.
+STREAMED = ("PATCH", f"{names.API_PREFIX}/uploads/")
 _TOKEN_LENGTH = 200
+_HEADERS = 100
+_OTHER_VERSION = re.compile(r"/api/(v[0-9]{1,9})(?:/|$)")
+_VERSIONS = [
+    (names.VERSION.lower().encode(), __version__.encode()),
+    (names.API.lower().encode(), names.API_VERSION.encode()),
+]
 
 
 class Door:
@@ -44,6 +54,7 @@ class Door:
             if passage.status == 0:
                 await unexpected()(scope, receive, passage.send)
         finally:
+            passage.end()
             self._context.log.request(
                 request_id=passage.request_id,
                 method=scope["method"],
@@ -58,8 +69,11 @@ class Door:
         try:
             passage.identity = await identify(self._context.database, passage.token_hash)
             scope["medperf.identity"] = passage.identity
+            passage.check_rate()
             passage.check_instance()
-            passage.check_length()
+            passage.check_version()
+            passage.check_head()
+            passage.bound_body()
         except MedPerfError as error:
             await problem_of(error)(scope, passage.receive, passage.send)
             return
@@ -74,11 +88,12 @@ class _Passage:
         self.status = 0
         self.identity: Identity | None = None
         self.request_id = secrets.token_hex(8)
+        self._context = context
         self._receive = receive
         self._send = send
         self._headers = Headers(scope=scope)
-        self._limit = None if (scope["method"], scope["path"]) in STREAMED else context.settings.body_bytes
-        self._received = 0
+        self._body: Bounded | None = None
+        self.receive = receive
 
     @property
     def route(self) -> str:
@@ -99,20 +114,59 @@ class _Passage:
         if wanted is not None and self.identity is not None and wanted != self.identity.instance_id:
             raise wrong_instance()
 
-    def check_length(self) -> None:
-        """Refuse a body that says itself that it is too long."""
-        length = self._headers.get("content-length", "")
-        if self._limit is not None and length.isdecimal() and int(length[:20]) > self._limit:
-            raise _too_large(self._limit)
+    def check_rate(self) -> None:
+        """Refuse whoever asks too often."""
+        identity = self.identity
+        if identity is not None and identity.user_id is not None:
+            self._context.rates.take(identity.user_id, self.scope["method"])
+        else:
+            self._context.anonymous_rates.take(self._network, self.scope["method"])
 
-    async def receive(self) -> Message:
-        """The next piece of the body, counted."""
-        message = await self._receive()
-        if self._limit is not None and message["type"] == "http.request":
-            self._received += len(message.get("body", b""))
-            if self._received > self._limit:
-                raise _too_large(self._limit)
-        return message
+    def check_version(self) -> None:
+        """Refuse another version of the API by name: a plain 404 would not say what to do."""
+        asked = _OTHER_VERSION.match(self.scope["path"])
+        if asked is not None and asked[1] != names.API_VERSION:
+            raise NotFound(
+                "unsupported_api_version",
+                f"This server (MedPerf {__version__}) speaks API {names.API_VERSION}, not {asked[1]}.",
+                f"Use a MedPerf that speaks {names.API_VERSION}, or ask the server's admin to update it.",
+            )
+
+    def check_head(self) -> None:
+        """Refuse what nobody reads: hundreds of headers, and a body in an encoding, which a few bytes could fill the memory with."""
+        if len(self.scope["headers"]) > _HEADERS:
+            raise HeadersTooLarge("too_many_headers", f"The request has more than {_HEADERS} headers.", "Send fewer.")
+        encoding = self._headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("", "identity"):
+            raise WrongMediaType(
+                "wrong_encoding",
+                f"The body is encoded ({encoding[:20]}); only plain bodies are read.",
+                "Send it as it is.",
+            )
+
+    def bound_body(self) -> None:
+        """Refuse a body that says itself that it is too long, and bound what comes."""
+        if _is_streamed(self.scope):
+            return
+        settings, known = self._context.settings, self.identity is not None and self.identity.user_id is not None
+        limit = settings.body_bytes if known else min(settings.body_bytes, ANONYMOUS_BYTES)
+        length = self._headers.get("content-length", "")
+        if length.isdecimal() and int(length[:20]) > limit:
+            raise too_large(limit)
+        asker: object = self.identity.user_id if known and self.identity is not None else self._network
+        self._body = Bounded(
+            self._receive, self._context.bodies, asker=asker, limit=limit, seconds=settings.body_seconds
+        )
+        self.receive = self._body.receive
+
+    @property
+    def _network(self) -> str:
+        return network_of((self.scope.get("client") or ("-",))[0])
+
+    def end(self) -> None:
+        """The request is answered."""
+        if self._body is not None:
+            self._body.end()
 
     async def send(self, message: Message) -> None:
         """Add the headers of every answer."""
@@ -122,13 +176,12 @@ class _Passage:
         await self._send(message)
 
     def _extra(self) -> list[tuple[bytes, Any]]:
-        found = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"private, no-cache")]
+        found = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"private, no-cache"), *_VERSIONS]
         if self.identity is not None:
             found.append((names.INSTANCE.lower().encode(), self.identity.instance_id.encode()))
         return found
 
 
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(
-        "body_too_large", f"The body has more than {limit:,} bytes.", "Send less; files go to POST /assets."
-    )
+def _is_streamed(scope: Scope) -> bool:
+    method, path = STREAMED
+    return scope["method"] == method and bool(scope["path"].startswith(path))

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from medperf.domain.errors import (
     Conflict,
@@ -23,11 +24,20 @@ from medperf.domain.errors import (
     ServerUnavailable,
     Unauthenticated,
 )
+from medperf.wire.headers import API_PREFIX
 from medperf.wire.problems import MEDIA_TYPE
 
 
 class TooLarge(InvalidInput):
     """The body or file exceeds a limit."""
+
+
+class TooSlow(InvalidInput):
+    """The body takes too long to come."""
+
+
+class HeadersTooLarge(InvalidInput):
+    """Too many headers."""
 
 
 class WrongMediaType(InvalidInput):
@@ -46,6 +56,10 @@ class TooMany(MedPerfError):
     """Asked too often. ``details["retry_after"]`` is in seconds."""
 
 
+class Gone(NotFound):
+    """It was there, and will not come back."""
+
+
 class StorageFull(ServerUnavailable):
     """The server's disk is full."""
 
@@ -55,10 +69,13 @@ def storage_full() -> StorageFull:
     return StorageFull("storage_full", "The server's disk is full.", "Tell the server's admin.")
 
 
+_ERRORS_READ = 1000
 #: First match wins, so subclasses come first.
 STATUS: tuple[tuple[type[MedPerfError], int], ...] = (
     (TooLarge, 413),
     (WrongMediaType, 415),
+    (TooSlow, 408),
+    (HeadersTooLarge, 431),
     (PreconditionFailed, 412),
     (PreconditionRequired, 428),
     (TooMany, 429),
@@ -66,6 +83,7 @@ STATUS: tuple[tuple[type[MedPerfError], int], ...] = (
     (InvalidInput, 400),
     (Unauthenticated, 401),
     (Forbidden, 403),
+    (Gone, 410),
     (NotFound, 404),
     (Conflict, 409),
     (ServerUnavailable, 503),
@@ -104,8 +122,8 @@ def problem_of(error: MedPerfError) -> Response:
     headers = {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if "retry_after" in error.details:
-        headers["Retry-After"] = str(error.details["retry_after"])
+    if status == 503 or "retry_after" in error.details:
+        headers["Retry-After"] = str(error.details.get("retry_after", 1))
     return problem(
         status,
         error.code,
@@ -126,8 +144,19 @@ def unexpected() -> Response:
     )
 
 
+def too_many_errors(error: ValidationError) -> bool:
+    """Whether to say what is wrong would take longer than to find it: a megabyte of unknown fields took more than a second."""
+    return error.error_count() > _ERRORS_READ
+
+
 def invalid_fields(error: ValidationError, *, label: str) -> InvalidInput:
     """A list of fields and what is wrong with each. What was given is not repeated: it may be a secret."""
+    if too_many_errors(error):
+        return InvalidInput(
+            "invalid_fields",
+            f"{label} has {error.error_count():,} faults: fields that are unknown or wrong.",
+            "Send what the description of the API says.",
+        )
     errors = [
         {"field": ".".join(str(part) for part in entry["loc"]), "message": entry["msg"].removeprefix("Value error, ")}
         for entry in error.errors(include_url=False, include_input=False, include_context=False)[:20]
@@ -152,14 +181,14 @@ def install(app: FastAPI) -> None:
             raise error
         return problem_of(error)
 
-    async def http(_request: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return problem(
-            error.status_code,
-            _HTTP_CODES.get(error.status_code, "http_error"),
-            str(error.detail),
-            headers=error.headers,
-        )
+        code, what, fix = _HTTP.get(error.status_code, ("http_error", str(error.detail), ""))
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(sorted(_methods(app, request)))
+            what = f"This address knows {headers['Allow']}, not {_clean(request.method[:20])}."
+        return problem(error.status_code, code, what, fix, headers=headers)
 
     async def validation(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -180,7 +209,23 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, validation)
 
 
-_HTTP_CODES = {404: "no_such_route", 405: "method_not_allowed"}
+_HTTP = {
+    404: (
+        "no_such_route",
+        "This server has no such address.",
+        f"Its addresses are in {API_PREFIX}/openapi.json; an older server may lack a newer one's.",
+    ),
+    405: ("method_not_allowed", "", f"What each address knows is in {API_PREFIX}/openapi.json."),
+}
+
+
+def _methods(app: FastAPI, request: Request) -> set[str]:
+    """All that is known at an address: it may have several routes."""
+    found: set[str] = set()
+    for route in app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return found
 
 
 def _clean(text: str) -> str:

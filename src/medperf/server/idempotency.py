@@ -1,7 +1,7 @@
 """Idempotency-Key: the same request twice makes one thing and gets one answer.
 
-The key and the answer are stored in the transaction of the change, and writers wait for each other, so of two at once one makes the
-thing and the other gets its answer.
+The key and the answer are stored in the transaction of the change. Of two at once the key's unique rule lets one through; the other waits
+for it, and gets its answer, or its turn if the first one failed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import orjson
 import sqlalchemy as sa
@@ -22,6 +23,25 @@ from medperf.server.context import ServerContext
 from medperf.server.db import Transaction
 from medperf.server.responses import dump_text
 from medperf.server.schema import as_text, idempotency_keys, now
+from medperf.server.trouble import busy
+
+_KEYS = idempotency_keys.c
+#: A few at a time, and none that another request is sweeping already.
+_SWEEP = sa.delete(idempotency_keys).where(
+    _KEYS.id.in_(
+        sa.select(_KEYS.id)
+        .where(_KEYS.created_at < sa.bindparam("oldest"))
+        .order_by(_KEYS.created_at)
+        .limit(100)
+        .with_for_update(skip_locked=True)
+    )
+)
+_KNOWN = sa.select(_KEYS.body_hash, _KEYS.status, _KEYS.headers, _KEYS.body).where(
+    _KEYS.user_id == sa.bindparam("user_id"),
+    _KEYS.route == sa.bindparam("route"),
+    _KEYS.key_hash == sa.bindparam("key_hash"),
+)
+_ANSWERED = sa.update(idempotency_keys).where(_KEYS.id == sa.bindparam("row_id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,49 +65,58 @@ async def create_once(
     key: str | None,
     content: bytes,
     make: Callable[[Transaction], Awaitable[Created]],
+    alone: sa.Table | None = None,
 ) -> Response:
     """Run ``make`` in a write transaction, or give the first answer to this key again.
 
     Args:
         route: names the operation, e.g. ``"POST /mlcubes"``.
         content: the request's body, or what stands for it.
+        alone: see `Actor.change`.
 
     Raises:
         Conflict: ``idempotency_key_reused``: the key came with another body.
     """
-    async with actor.change(server.database) as tx:
+    async with actor.change(server.database, alone=alone) as tx:
         if key is None:
             return (await make(tx)).response()
         # The body may hold a password: its hash is keyed with what only the client knows.
-        key_hash = hashlib.sha256(key.encode()).hexdigest()
         body_hash = hmac.digest(key.encode(), content, "sha256").hex()
-        table = idempotency_keys.c
-        row = await tx.first(
-            sa.select(table.body_hash, table.status, table.headers, table.body).where(
-                table.user_id == actor.user_id, table.route == route, table.key_hash == key_hash
-            )
-        )
-        if row is not None:
-            if not hmac.compare_digest(row.body_hash, body_hash):
-                raise Conflict(
-                    "idempotency_key_reused",
-                    "This Idempotency-Key was already used for another request.",
-                    "Use a new key.",
-                )
-            return Created(row.body.encode(), row.status, orjson.loads(row.headers)).response()
+        values = {
+            "user_id": actor.user_id,
+            "route": route,
+            "key_hash": hashlib.sha256(key.encode()).hexdigest(),
+            "body_hash": body_hash,
+            "status": 0,
+            "headers": "{}",
+            "body": "",
+            "created_at": now(),
+        }
+        oldest = datetime.now(UTC) - timedelta(seconds=server.settings.idempotency_seconds)
+        await tx.execute(_SWEEP, {"oldest": as_text(oldest)})
+        # First, so that of two at once the other waits here for what this one makes of it.
+        row_id = await tx.insert_or_none(idempotency_keys, values)
+        if row_id is None:
+            return await _first_answer(tx, values)
         created = await make(tx)
-        oldest = as_text(datetime.now(UTC) - timedelta(seconds=server.settings.idempotency_seconds))
-        await tx.execute(sa.delete(idempotency_keys).where(table.created_at < oldest))
-        await tx.execute(
-            sa.insert(idempotency_keys).values(
-                user_id=actor.user_id,
-                route=route,
-                key_hash=key_hash,
-                body_hash=body_hash,
-                status=created.status,
-                headers=dump_text(created.headers),
-                body=created.body.decode(),
-                created_at=now(),
-            )
-        )
+        answer = {"status": created.status, "headers": dump_text(created.headers), "body": created.body.decode()}
+        await tx.execute(_ANSWERED, {"row_id": row_id, **answer})
         return created.response()
+
+
+async def _first_answer(tx: Transaction, values: dict[str, Any]) -> Response:
+    """What was answered to this key.
+
+    Raises:
+        Conflict: ``idempotency_key_reused``.
+    """
+    row = await tx.first(_KNOWN, {name: values[name] for name in ("user_id", "route", "key_hash")})
+    if row is None:  # a reset or a sweep was faster
+        raise busy()
+    if not hmac.compare_digest(row.body_hash, values["body_hash"]):
+        raise Conflict(
+            "idempotency_key_reused",
+            "This Idempotency-Key was already used for another request.",
+            "Use a new key.",
+        )
+    return Created(row.body.encode(), row.status, orjson.loads(row.headers)).response()

@@ -9,25 +9,31 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
+from uuid import UUID
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
+from medperf.domain import limits
 from medperf.domain.errors import InvalidInput
 from medperf.wire.headers import API_PREFIX
 
+_UUID_LENGTH = 36
 _Read = Callable[[Request], Awaitable[Any]]
 
 
 class PlainRoute(APIRoute):
-    """A route of ours. Its path parameters are ids."""
+    """A route of ours. Its path parameters are ids: whole numbers, or UUIDs where the handler says so."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler with its values, read in the order of its signature."""
         dependencies = {entry.name: entry.call for entry in self.dependant.dependencies}
-        paths = {field.name for field in self.dependant.path_params}
+        paths = {
+            field.name: _path_uuid if field.field_info.annotation is UUID else _path_id
+            for field in self.dependant.path_params
+        }
         readers: list[tuple[str, _Read]] = []
         for name in inspect.signature(self.endpoint).parameters:
             if name in dependencies:
@@ -38,7 +44,7 @@ class PlainRoute(APIRoute):
                 )
                 readers.append((name, call))
             elif name in paths:
-                readers.append((name, _path_id(name)))
+                readers.append((name, paths[name](name)))
             else:
                 assert name == self.dependant.request_param_name, f"{name} of {self.path} comes from nowhere"
                 readers.append((name, _itself))
@@ -60,12 +66,27 @@ async def _itself(request: Request) -> Request:
     return request
 
 
+def _path_uuid(name: str) -> _Read:
+    async def read(request: Request) -> UUID:
+        text = request.path_params[name]
+        try:
+            if len(text) == _UUID_LENGTH:
+                return UUID(text)
+        except ValueError:
+            pass
+        raise InvalidInput("bad_id", f"The address has {text[:40]!r} where an id belongs.", "Ids of uploads are UUIDs.")
+
+    return read
+
+
 def _path_id(name: str) -> _Read:
     async def read(request: Request) -> int:
         text = request.path_params[name]
-        if not (text.isascii() and text.isdecimal() and len(text) <= 18 and int(text) > 0):
+        if not (text.isascii() and text.isdecimal() and len(text) <= 10 and 0 < int(text) <= limits.ID_MAX):
             raise InvalidInput(
-                "bad_id", f"The address has {text[:40]!r} where an id belongs.", "Ids are whole numbers from 1."
+                "bad_id",
+                f"The address has {text[:40]!r} where an id belongs.",
+                f"Ids are whole numbers from 1 to {limits.ID_MAX}.",
             )
         return int(text)
 

@@ -6,17 +6,20 @@ import errno
 import functools
 import ipaddress
 import logging
+import math
 import signal
 import socket
-import sqlite3
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
 
 from medperf.domain.errors import MedPerfError, UsageError
-from medperf.server.db import schema_revision
+from medperf.server.maintenance import look, transact
 from medperf.server.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,9 +36,12 @@ def serve(
     cert: Path | None = None,
     key: Path | None = None,
     behind_proxy: bool = False,
+    requests_per_second: float | None = None,
     workers: int = 1,
     http: bool = False,
     development: bool = False,
+    database: str | None = None,
+    migrate: bool = False,
     ready: Callable[[str, bool], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests under way get ten seconds to end. Prints nothing.
@@ -44,9 +50,12 @@ def serve(
 
     Args:
         port: 0 takes any free one.
+        requests_per_second: of one account, per worker; 0: any number; None: the default of `Settings`.
         behind_proxy: a proxy on this machine ends TLS; its X-Forwarded-For is believed.
         http: plain HTTP on loopback although there is a development certificate.
         development: make a development server first if there is none.
+        database: address of its PostgreSQL database; None: what is remembered in ``data``, else the SQLite file there.
+        migrate: bring a PostgreSQL database to this version's schema (a SQLite file is copied and migrated without being told).
         ready: called with the URL, and whether it is a development server, once it listens (with several workers: once all do).
 
     Raises:
@@ -55,11 +64,15 @@ def serve(
     """
     from medperf.server import admin
 
-    settings = Settings(data=data, behind_proxy=behind_proxy)
-    if development and schema_revision(settings.database_file) is None:
-        admin.init(data, development=True, port=port)
-    admin.prepare(data)
-    development = _is_development(settings.database_file)
+    settings = Settings(data=data, database=database, behind_proxy=behind_proxy)
+    if requests_per_second is not None:
+        settings = replace(
+            settings, rate_per_second=requests_per_second, rate_burst=max(1, math.ceil(10 * requests_per_second))
+        )
+    if development and look(settings).revision is None:
+        admin.init(data, development=True, port=port, database=database)
+    admin.prepare(data, database=database, migrate_postgres=migrate)
+    development = _is_development(settings)
     tls = _choose_tls(data, cert, key, http=http or behind_proxy)
     _check_address(host, tls=tls is not None, behind_proxy=behind_proxy, development=development)
     with closing(_listen(host, port)) as listener:
@@ -80,8 +93,9 @@ def _run(
     import uvicorn
 
     from medperf.server.app import create_app
-    from medperf.server.connection import Connection
+    from medperf.server.connection import Connection, raise_file_limit
 
+    raise_file_limit()
     cert, key = tls if tls is not None else (None, None)
     config = uvicorn.Config(
         functools.partial(create_app, settings),
@@ -230,7 +244,7 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _is_development(database: Path) -> bool:
-    raw: Any = sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
-    with closing(raw):
-        return bool(raw.execute("SELECT development FROM settings").fetchone()[0])
+def _is_development(settings: Settings) -> bool:
+    from medperf.server.tables import settings as table
+
+    return transact(settings, lambda connection: bool(connection.execute(sa.select(table.c.development)).scalar_one()))

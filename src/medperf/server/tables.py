@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from medperf.server.assets.tables import assets
-from medperf.server.audit.tables import audit_events
+from medperf.server.assets.tables import assets, opened_assets
+from medperf.server.audit.tables import audit_checkpoints, audit_events, audit_personal
 from medperf.server.benchmarks.tables import benchmark_assets, benchmarks
 from medperf.server.mlcubes.tables import mlcube_assets, mlcubes
-from medperf.server.parties.tables import parties
+from medperf.server.organisations.tables import invitations, organisations
+from medperf.server.parties.tables import memberships, parties
 from medperf.server.schema import idempotency_keys, metadata, settings
 from medperf.server.tokens.tables import tokens
+from medperf.server.uploads.tables import uploads
 from medperf.server.users.tables import users
 
 __all__ = [
     "assets",
+    "audit_checkpoints",
     "audit_events",
+    "audit_personal",
     "benchmark_assets",
     "benchmarks",
     "idempotency_keys",
+    "invitations",
+    "memberships",
     "metadata",
     "mlcube_assets",
     "mlcubes",
+    "opened_assets",
+    "organisations",
     "parties",
     "settings",
     "tokens",
+    "uploads",
     "users",
 ]

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from medperf.domain.errors import Conflict
 from medperf.server.db import Transaction
+from medperf.server.names import name_key
 from medperf.server.schema import now
 
 
@@ -25,25 +26,34 @@ class Versioned:
 
     def __init__(self, table: sa.Table, links: sa.Table, *, label: str, noun: str) -> None:
         self._table, self._label, self._noun = table, label, noun
-        self._links = links
+        self._link = sa.insert(links)
         self._row, self._asset = (column.name for column in links.columns)
 
     async def insert(self, tx: Transaction, values: dict[str, Any], asset_ids: Collection[int]) -> int:
         """A new row; returns its id.
 
         Raises:
-            Conflict: ``name_taken``.
+            Conflict: ``name_taken`` or ``asset_deleted``.
         """
         moment = now()
+        row_id = await tx.insert_or_none(
+            self._table,
+            {
+                "version": 1,
+                "created_at": moment,
+                "modified_at": moment,
+                "name_key": name_key(values["name"]),
+                **values,
+            },
+        )
+        if row_id is None:
+            raise self.name_taken(values["name"])
         try:
-            row_id = await tx.insert(
-                sa.insert(self._table).values(version=1, created_at=moment, modified_at=moment, **values)
-            )
+            await tx.execute_many(self._link, [{self._row: row_id, self._asset: asset_id} for asset_id in asset_ids])
         except IntegrityError as error:
-            raise self.name_taken(values["name"]) from error
-        if asset_ids:
-            links = [{self._row: row_id, self._asset: asset_id} for asset_id in asset_ids]
-            await tx.execute(sa.insert(self._links).values(links))
+            raise Conflict(
+                "asset_deleted", "An asset that it names was deleted meanwhile.", "Upload the file again."
+            ) from error
         return row_id
 
     async def update(self, tx: Transaction, row_id: int, version: int, changes: dict[str, Any]) -> bool:
@@ -53,6 +63,8 @@ class Versioned:
             Conflict: ``name_taken``.
         """
         table = self._table
+        if "name" in changes:
+            changes = {**changes, "name_key": name_key(changes["name"])}
         statement = sa.update(table).where(table.c.id == row_id, table.c.version == version)
         try:
             done = await tx.execute(statement.values(version=version + 1, modified_at=now(), **changes))

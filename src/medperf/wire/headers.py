@@ -7,4 +7,8 @@ from __future__ import annotations
 INSTANCE = "Medperf-Instance"
 #: On every POST that creates something: the same key with the same body gives the first answer again, another body is refused.
 IDEMPOTENCY = "Idempotency-Key"
-API_PREFIX = "/api/v1"
+#: Sent by the server with every answer: its own version, and the version of the API that it speaks.
+VERSION = "Medperf-Version"
+API = "Medperf-API"
+API_VERSION = "v1"
+API_PREFIX = f"/api/{API_VERSION}"

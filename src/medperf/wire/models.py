@@ -38,23 +38,49 @@ def _text(value: str) -> str:
     return value
 
 
-Sha256 = Annotated[str, StringConstraints(max_length=80), AfterValidator(_digest)]
-Name = Annotated[
-    str, StringConstraints(min_length=1, max_length=limits.NAME_LENGTH, strip_whitespace=True), AfterValidator(_plain)
+def _told(pattern: str) -> Any:
+    """For the API's description: what a validator of ours checks, as a pattern."""
+    return Field(json_schema_extra={"pattern": pattern})
+
+
+_NO_CONTROLS = r"[^\x00-\x1f\x7f]"
+
+Sha256 = Annotated[
+    str,
+    StringConstraints(max_length=80),
+    AfterValidator(_digest),
+    _told(r"^(sha256:)?[0-9a-fA-F]{64}$"),
 ]
-Description = Annotated[str, StringConstraints(max_length=limits.DESCRIPTION_LENGTH), AfterValidator(_text)]
+Name = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=limits.NAME_LENGTH, strip_whitespace=True),
+    AfterValidator(_plain),
+    _told(rf"^{_NO_CONTROLS}*[^\s\x00-\x1f\x7f]{_NO_CONTROLS}*$"),
+]
+Description = Annotated[
+    str,
+    StringConstraints(max_length=limits.DESCRIPTION_LENGTH),
+    AfterValidator(_text),
+    _told(r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"),
+]
 FileURL = Annotated[
     str,
-    StringConstraints(max_length=limits.URL_LENGTH, pattern=r"^(https?://[^\s]+|asset:[1-9][0-9]{0,17})$"),
+    StringConstraints(
+        max_length=limits.URL_LENGTH, pattern=r"^(https?://[^\s\x00-\x1f\x7f\x85]+|asset:[1-9][0-9]{0,17})$"
+    ),
     AfterValidator(_plain),
 ]
 WebURL = Annotated[
-    str, StringConstraints(max_length=limits.URL_LENGTH, pattern=r"^(https?://[^\s]+)?$"), AfterValidator(_plain)
+    str,
+    StringConstraints(max_length=limits.URL_LENGTH, pattern=r"^(https?://[^\s\x00-\x1f\x7f\x85]+)?$"),
+    AfterValidator(_plain),
 ]
 Username = Annotated[
     str, StringConstraints(min_length=1, max_length=limits.USERNAME_LENGTH, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]*$")
 ]
-Id = Annotated[int, Field(ge=1, lt=2**63)]
+#: Entries at the top; the size of all of it is for the server. Four bytes are the least that an entry takes.
+Metadata = Annotated[dict[str, Any], Field(max_length=limits.METADATA_BYTES // 4)]
+Id = Annotated[int, Field(ge=1, le=limits.ID_MAX)]
 
 
 class Body(BaseModel):
@@ -131,10 +157,11 @@ class ServerView(View):
 
 
 class PartyRef(View):
-    """Who owns a thing."""
+    """Who owns a thing. ``kind`` keeps an organisation from passing for a person of the same name, and the other way round."""
 
     id: int
     name: str
+    kind: Literal["person", "organisation"] = "person"
 
 
 # ---------------------------------------------------------------------------------------------------------------- users
@@ -179,9 +206,10 @@ class UserCreate(Body):
 
 
 class UserUpdate(Body):
-    """``PATCH /users/{id}`` (admin)."""
+    """``PATCH /users/{id}`` (admin). ``leave_unmanaged``: disable also the last active manager of an organisation."""
 
     is_active: bool
+    leave_unmanaged: bool = False
 
 
 class PasswordChange(Body):
@@ -231,7 +259,8 @@ class MLCubeCreate(Body):
     files: Annotated[dict[FileName, FileRef], Field(max_length=limits.FILES_PER_MLCUBE)]
     forms: dict[FormName, dict[Annotated[str, StringConstraints(max_length=32)], Sha256]]
     state: State = State.OPERATION
-    user_metadata: dict[str, Any] = Field(default_factory=dict)
+    user_metadata: Metadata = Field(default_factory=dict)
+    owner: Id | None = None  # a party that the account may operate for; None: the account's own
 
 
 class MLCubeUpdate(Body):
@@ -240,7 +269,7 @@ class MLCubeUpdate(Body):
     name: Name | None = None
     state: State | None = None
     is_valid: bool | None = None
-    user_metadata: dict[str, Any] | None = None
+    user_metadata: Metadata | None = None
 
 
 class MLCubeView(View):
@@ -317,7 +346,8 @@ class BenchmarkCreate(Body):
     report: CompatibilityReport
     metrics_contract: dict[str, Any]
     state: State = State.OPERATION
-    user_metadata: dict[str, Any] = Field(default_factory=dict)
+    user_metadata: Metadata = Field(default_factory=dict)
+    owner: Id | None = None  # a party that the account may operate for; None: the account's own
 
 
 class BenchmarkUpdate(Body):
@@ -329,7 +359,7 @@ class BenchmarkUpdate(Body):
     state: State | None = None
     is_valid: bool | None = None
     is_active: bool | None = None
-    user_metadata: dict[str, Any] | None = None
+    user_metadata: Metadata | None = None
 
 
 class Decision(Body):
@@ -364,20 +394,6 @@ class BenchmarkView(View):
     created_at: datetime
     modified_at: datetime
     decided_at: datetime | None = None
-
-
-# ---------------------------------------------------------------------------------------------------------------- audit
-
-
-class AuditEventView(View):
-    """One change. ``data`` holds ids, never secrets or personal values."""
-
-    id: int
-    at: datetime
-    actor_id: int | None
-    action: str
-    target: str
-    data: dict[str, Any]
 
 
 # ---------------------------------------------------------------------------------------------------------------- pages

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
+import re
+import shlex
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from medperf.domain.errors import MedPerfError
-from medperf.workspace.files import disk_full, explained, free_bytes, make_private
+from medperf.workspace.files import disk_full, explained, free_bytes, make_private, take_lock
 from medperf.workspace.mounts import refuse_network
 
 BUSY_SECONDS = 30.0
+#: What SQLite says of a file that has not the tables that its version promises.
+_OTHER_TABLES = re.compile(r"^no such (table|column)|^table \w+ (already exists|has )")
 _SQLITE_BYTES = 128 * 1024
 
+TABLES = ("files", "steps", "leases", "reports", "pending")
 #: Each entry brings the schema from its index to the next version, in one transaction.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -70,9 +75,12 @@ class Database:
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection | None]:
         """A connection for SELECTs; None when nothing was ever written here."""
-        if self._connection is None and not self.path.exists():
-            yield None
-            return
+        if self._connection is None:
+            with explained(self._folder):
+                there = self.path.exists()
+            if not there:
+                yield None
+                return
         with self._lock, self._explained():
             yield self._connect()
 
@@ -91,6 +99,38 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
 
+    def damaged(self, why: str) -> MedPerfError:
+        """The error for a file that is not what MedPerf wrote; it names the command that leads back."""
+        aside = shlex.quote(f"{self._folder}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+        return MedPerfError(
+            "workspace_damaged",
+            f"{self.path} is damaged: {why}.",
+            f"Put it aside with: mv {shlex.quote(str(self._folder))} {aside} - MedPerf then makes a new workspace, and "
+            "downloads or computes again what it needs.",
+        )
+
+    def check(self) -> None:
+        """Read the whole file; nothing is made where nothing is.
+
+        Raises:
+            MedPerfError: ``workspace_damaged``, ``workspace_busy``, ``workspace_unwritable`` or a newer version's workspace.
+        """
+        with self.reading() as connection:
+            if connection is None:
+                return
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise self.damaged(str(found).splitlines()[-1])
+            for table in TABLES:
+                connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608 - names of ours
+
+    def _busy(self) -> MedPerfError:
+        return MedPerfError(
+            "workspace_busy",
+            f"Another process has kept {self._folder} locked for more than {BUSY_SECONDS:.0f} seconds.",
+            "Wait for it, or end it, and run the same command again.",
+        )
+
     def close(self) -> None:
         """Close the connection; the next use opens another."""
         with self._lock:
@@ -105,7 +145,8 @@ class Database:
             with explained(self._folder):
                 descriptor = os.open(self._folder / "facts.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if not take_lock(descriptor, seconds=BUSY_SECONDS):
+                    raise self._busy()
                 with explained(self._folder):
                     os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
                 self._connection = (os.getpid(), self._open())
@@ -117,6 +158,8 @@ class Database:
         connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version < 0:
+                raise self.damaged(f"it says that it is version {version}")
             if version > len(MIGRATIONS):
                 raise MedPerfError(
                     "workspace_too_new",
@@ -144,17 +187,9 @@ class Database:
             if code == sqlite3.SQLITE_FULL or full:
                 raise disk_full(self._folder) from error
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise MedPerfError(
-                    "workspace_busy",
-                    f"Another process has been writing to {self._folder} for more than {BUSY_SECONDS:.0f} seconds.",
-                    "Wait for it, or end it, and run the same command again.",
-                ) from error
-            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                raise MedPerfError(
-                    "workspace_damaged",
-                    f"{self.path} is damaged: {error}.",
-                    f"Move {self._folder} away; MedPerf makes a new workspace and downloads or computes again what it needs.",
-                ) from error
+                raise self._busy() from error
+            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or _OTHER_TABLES.search(str(error)):
+                raise self.damaged(str(error)) from error
             if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM):
                 raise MedPerfError(
                     "workspace_unwritable",

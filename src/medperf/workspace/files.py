@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +20,7 @@ from medperf.workspace.processes import Process
 
 TEMPORARY = "tmp-"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.ENXIO)
 _SYNC_AT_ONCE = 16
 _SYNC_EACH = 256
 
@@ -53,6 +56,83 @@ def sweep_temporary(folder: Path) -> int:
             remove(folder / name)
             removed += 1
     return removed
+
+
+@contextlib.contextmanager
+def scratch(parent: Path | None = None, *, prefix: str = "medperf-") -> Iterator[Path]:
+    """A private folder that is gone afterwards; what killed processes left there under this prefix goes first.
+
+    Args:
+        parent: where to make it; None: the system's folder for temporary files.
+
+    Raises:
+        MedPerfError: ``parent`` cannot be written.
+    """
+    parent = parent or _temporary_place()
+    sweep_scratch(parent, prefix=prefix)
+    folder = parent / f"{prefix}{Process.current().token}-{secrets.token_hex(4)}"
+    try:
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise MedPerfError(
+            "folder_unwritable",
+            f"Nothing can be written in {parent}: {os.strerror(error.errno or 0)}.",
+            "Give your account the right to write there and free some space, or use another folder.",
+        ) from error
+    try:
+        yield folder
+    finally:
+        remove(folder)
+
+
+def _temporary_place() -> Path:
+    """As `tempfile.gettempdir`, which finds out by writing a file: one killed just then would leave it for good.
+
+    Raises:
+        MedPerfError: there is no such folder.
+    """
+    named = [os.environ[name] for name in ("TMPDIR", "TEMP", "TMP") if os.environ.get(name)]
+    for path in (Path(name) for name in (*named, "/tmp", "/var/tmp")):  # noqa: S108 - private folders are made in it
+        if path.is_dir() and os.access(path, os.W_OK | os.X_OK):
+            return path.absolute()
+    raise MedPerfError(
+        "folder_unwritable",
+        "There is no folder for temporary files that can be written.",
+        "Set TMPDIR to one, e.g.: export TMPDIR=/var/tmp",
+    )
+
+
+def sweep_scratch(parent: Path | None = None, *, prefix: str = "medperf-") -> None:
+    """Remove what `scratch` of processes that are dead now left, of this account only: others share ``/tmp``.
+
+    For commands that may be refused before they get as far as `scratch`.
+    """
+    parent = parent or _temporary_place()
+    try:
+        names = [name for name in os.listdir(parent) if name.startswith(prefix)]  # noqa: PTH208 - names only, no stat
+    except OSError:
+        return
+    for name in names:
+        maker = Process.parse(name.removeprefix(prefix).rpartition("-")[0])
+        if maker is None or maker.alive:
+            continue
+        with contextlib.suppress(OSError):
+            if os.lstat(parent / name).st_uid == os.geteuid():
+                remove(parent / name)
+
+
+def take_lock(descriptor: int, *, seconds: float) -> bool:
+    """Lock an open file against other processes (until it is closed). False: another one kept it all that time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
 
 
 def remove(path: Path) -> None:
@@ -125,7 +205,7 @@ def explained(folder: Path, *, needed: int | None = None) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise disk_full(folder, needed=needed) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        if error.errno in _REFUSED:
             raise MedPerfError(
                 "workspace_unwritable",
                 f"{error.filename or folder} cannot be written: {os.strerror(error.errno)}.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ def home(environ: Mapping[str, str]) -> Path:
     """``MEDPERF_HOME``, or ``~/.medperf``; absolute, not necessarily there yet.
 
     Raises:
-        InvalidInput: it begins with the ``~name`` of an account that does not exist.
+        InvalidInput: it begins with the ``~name`` of an account that does not exist; or nothing says where home is.
     """
     moved = environ.get("MEDPERF_HOME")
     if moved:
@@ -26,7 +27,21 @@ def home(environ: Mapping[str, str]) -> Path:
                 "Set it to the path of a folder.",
             ) from error
     user = environ.get("HOME")
-    return (Path(user) if user else Path.home()).absolute() / ".medperf"
+    return (Path(user) if user else _account_home()).absolute() / ".medperf"
+
+
+def _account_home() -> Path:
+    """The home folder that the system has for this account: services and jobs often run without HOME."""
+    import pwd
+
+    try:
+        return Path(pwd.getpwuid(os.geteuid()).pw_dir)
+    except KeyError as error:
+        raise InvalidInput(
+            "no_home",
+            "HOME is not set, and the system knows no home folder of this account.",
+            "Set MEDPERF_HOME to a folder on a local disk, e.g.: export MEDPERF_HOME=/var/tmp/medperf",
+        ) from error
 
 
 def workspace_path(home: Path, server_url: str) -> Path:

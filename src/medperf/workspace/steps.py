@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,16 +99,29 @@ class Steps:
         return None
 
     @contextlib.contextmanager
-    def begin(self, key: Digest, *, task: str) -> Iterator[StepFolder]:
+    def begin(self, key: Digest, *, task: str, wait: Callable[[Conflict], None] | None = None) -> Iterator[StepFolder]:
         """Hold the step and get a fresh folder for it. Leaving without `StepFolder.seal` removes the folder.
 
+        Args:
+            wait: called while a living process holds the step, again and again until it does not: pauses a little, or raises.
+                Whoever waited looks the step up again: it was probably sealed meanwhile. None: nobody waits.
+
         Raises:
-            Conflict: ``step_running``: a living process is doing this very step.
+            Conflict: ``step_running``: a living process is doing this very step, and ``wait`` is None.
             MedPerfError: the workspace cannot be written.
         """
         self._database.prepare()
         me = Process.current()
-        self._take_lease(key, task, me)
+        while True:
+            try:
+                taken_over = self._take_lease(key, task, me)
+                break
+            except Conflict as held:
+                if wait is None:
+                    raise
+                wait(held)
+        if taken_over:
+            sweep_temporary(self._folder)  # it died after this process swept: what it was filling lies there still
         folder = self._folder / temporary_name()
         try:
             with explained(self._folder):
@@ -143,7 +156,8 @@ class Steps:
             remove(trash)
         return removed + len(orphans) + sweep_temporary(self._folder)
 
-    def _take_lease(self, key: Digest, task: str, me: Process) -> None:
+    def _take_lease(self, key: Digest, task: str, me: Process) -> bool:
+        """Whether it was taken over from a process that died."""
         with self._database.writing() as connection:
             row = connection.execute("SELECT holder, taken_at FROM leases WHERE key = ?", (key,)).fetchone()
             holder = Process.parse(row[0]) if row else None
@@ -155,6 +169,7 @@ class Steps:
                     details={"pid": holder.pid, "key": str(key), "task": task},
                 )
             connection.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)", (key, task, me.token, _now()))
+        return row is not None
 
     def _seal(self, step: StepFolder, facts: dict[str, Any]) -> SealedStep:
         final = self._folder / step.key.hex

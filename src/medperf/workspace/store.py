@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -23,6 +23,7 @@ from medperf.workspace.files import (
     sync_folder,
     temporary_name,
 )
+from medperf.workspace.partials import Partials, PartialWriter, require
 
 CHUNK = 1024 * 1024
 
@@ -34,6 +35,7 @@ class Store:
         self._folder = folder
         self._temporary = folder / "tmp"
         self._database = database
+        self._partials = Partials(folder / "partial", keep=self._keep)
 
     def path(self, digest: Digest) -> Path | None:
         """The stored file with this digest, None when there is none (or no intact one)."""
@@ -92,6 +94,27 @@ class Store:
             make_private(self._temporary)
         return StoreWriter(self, self._temporary / temporary_name(), size=size)
 
+    def partial(
+        self, key: Digest, *, size: int | None = None, observe: Callable[[int], None] | None = None
+    ) -> PartialWriter | None:
+        """A writer whose bytes outlive it, for downloads that are continued later; see `medperf.workspace.partials`.
+
+        Args:
+            key: the digest that the file will have, or another name where that is not known.
+
+        Returns:
+            None while another process or thread writes this very file.
+
+        Raises:
+            MedPerfError: ``disk_full``, ``workspace_unwritable``.
+        """
+        self._database.prepare()
+        return self._partials.take(key, size=size, observe=observe)
+
+    def partial_bytes(self, key: Digest) -> int:
+        """How far the download of ``key`` is."""
+        return self._partials.bytes(key)
+
     def put_stream(self, chunks: Iterable[bytes], *, size: int | None = None) -> Digest:
         """Store what ``chunks`` yields."""
         with self.writer(size=size) as writer:
@@ -123,8 +146,8 @@ class Store:
         return digest
 
     def sweep(self) -> int:
-        """Remove unfinished files of dead processes."""
-        return sweep_temporary(self._temporary)
+        """Remove unfinished files of dead processes, and downloads that nobody continued for long."""
+        return sweep_temporary(self._temporary) + self._partials.sweep()
 
     def _adopt(self, source: Path) -> bool:
         """Whether ``source`` can be renamed into the store: same disk, and no second name by which it could be changed."""
@@ -163,10 +186,12 @@ class StoreWriter:
 
     Attributes:
         written: bytes so far.
+        origin: what the bytes come from, as `note` was told.
     """
 
     def __init__(self, store: Store, temporary: Path, *, size: int | None) -> None:
         self.written = 0
+        self.origin: dict[str, str] = {}
         self._store = store
         self._temporary = temporary
         self._size = size
@@ -196,6 +221,20 @@ class StoreWriter:
         """Of what was written so far."""
         return Digest(f"sha256:{self._hash.hexdigest()}")
 
+    def expect(self, size: int) -> None:
+        """So many bytes will come in all.
+
+        Raises:
+            MedPerfError: ``disk_full``: there is no room for them.
+        """
+        self._size = size
+        if size - self.written > free_bytes(self._temporary.parent):
+            raise disk_full(self._temporary.parent, needed=size)
+
+    def note(self, origin: Mapping[str, str]) -> None:
+        """Remember what the bytes come from."""
+        self.origin = dict(origin)
+
     def write(self, chunk: bytes) -> int:
         """Append. Returns the number of bytes, as file objects do.
 
@@ -218,6 +257,7 @@ class StoreWriter:
         self._stream.truncate()
         self._hash = hashlib.sha256()
         self.written = 0
+        self.origin = {}
 
     def commit(self, expected: Digest | None = None) -> Digest:
         """Keep the file.
@@ -227,12 +267,8 @@ class StoreWriter:
         """
         assert self._stream is not None, "use the writer in a with statement"
         digest = self.digest
-        if expected is not None and digest != expected:
-            raise InvalidInput(
-                "digest_mismatch",
-                f"The bytes have the digest {digest}, but {expected} was expected.",
-                "The file was changed after it was registered, or damaged on its way. Tell its owner if it stays so.",
-            )
+        if expected is not None:
+            require(digest, expected)
         self._stream.close()
         self._store._keep(self._temporary, digest)  # noqa: SLF001 - the writer is the store's other half
         return digest

@@ -39,10 +39,20 @@ class Workspace:
         return cls(path)
 
     def usage(self) -> dict[str, int]:
-        """Bytes per part: ``store``, ``steps``, ``logs``, ``facts``."""
+        """Bytes per part: ``store``, ``downloads`` (unfinished ones), ``steps``, ``logs``, ``facts``."""
         found = {part: size_of(self.path / part) for part in ("store", "steps", "logs")}
+        found["downloads"] = size_of(self.path / "store" / "partial")
+        found["store"] = max(found["store"] - found["downloads"], 0)
         found["facts"] = sum(path.stat().st_size for path in self.path.glob("facts.*")) if self.path.is_dir() else 0
         return found
+
+    def check(self) -> None:
+        """Whether what was written down here can be read.
+
+        Raises:
+            MedPerfError: it cannot; the fix names the command that leads back.
+        """
+        self._database.check()
 
     def sweep(self) -> int:
         """Remove what dead processes left behind; the first write of each process does it by itself. Returns how many things."""

@@ -10,6 +10,7 @@ import pytest
 from medperf.domain.digests import Digest
 from medperf.domain.errors import Conflict
 from medperf.domain.metrics import MetricRule, MetricsContract
+from medperf.domain.sorting import Sort
 from medperf.domain.states import Approval, Kind, State
 from medperf.flows.accounts import LoginResult, LogoutResult, StatusReport
 from medperf.flows.benchmarks import BenchmarkSubmission, BenchmarkSubmitted
@@ -269,8 +270,19 @@ def test_mlcube_submit(shell: Any, make: Any) -> None:
 
 def test_mlcube_ls(shell: Any, make: Any) -> None:
     calls = shell.flow("mlcubes.list_mlcubes", [make.mlcube(), make.mlcube(12, "other")])
-    answer = shell.run("mlcube", "ls", "--mine", "--kind", "model", "--state", "operation", "--limit", "5")
-    assert calls[0][1] == {"mine": True, "kind": Kind.MODEL, "state": State.OPERATION, "name": None, "limit": 5}
+    words = ["--mine", "--kind", "model", "--state", "operation", "--invalid"]
+    words += ["--search", "chest", "--sort", "-name", "--limit", "5"]
+    answer = shell.run("mlcube", "ls", *words)
+    assert calls[0][1] == {
+        "mine": True,
+        "kind": Kind.MODEL,
+        "state": State.OPERATION,
+        "is_valid": False,
+        "name": None,
+        "search": "chest",
+        "sort": Sort.NAME_REVERSED,
+        "limit": 5,
+    }
     assert [line.split()[:3] for line in answer.out.splitlines()] == [
         ["ID", "NAME", "KIND"],
         ["1", "my-prep-cube", "preparator"],
@@ -369,7 +381,14 @@ def test_benchmark_submit_from_a_folder(shell: Any, make: Any) -> None:
     )
     out = shell.run("benchmark", "submit", "--from", "tutorial", "-n", "b").out
     assert calls[0][0][1] == Path("tutorial")
-    given = {"name": "b", "description": None, "docs_url": None, "metrics_contract": None, "no_cache": False}
+    given = {
+        "name": "b",
+        "description": None,
+        "docs_url": None,
+        "metrics_contract": None,
+        "no_cache": False,
+        "owner": None,
+    }
     assert calls[0][1] == given
     shell.run("benchmark", "submit", "--from", "tutorial", "--metrics-contract", "c.yaml")
     assert calls[1][1]["metrics_contract"] == "c.yaml"
@@ -470,9 +489,13 @@ def test_users(shell: Any, make: Any) -> None:
     )
     assert calls[0][1] == {"username": "alice", "password": None, "email": None, "admin": True}
     shell.flow("accounts.list_users", [make.user()])
-    assert "alice" in shell.run("user", "ls").out
-    shell.flow("accounts.disable_user", make.user())
+    assert "alice" in shell.run("user", "ls", "--search", "a", "--sort=-id", "--admin", "--disabled").out
+    calls = shell.flow("accounts.disable_user", make.user())
     assert shell.run("user", "disable", "alice").out == "Disabled user 7 (alice).\n"
+    shell.flow("accounts.enable_user", make.user())
+    assert shell.run("user", "enable", "alice").out == "Enabled user 7 (alice).\n"
+    shell.run("user", "disable", "alice", "--leave-unmanaged")
+    assert [call[1] for call in calls] == [{"leave_unmanaged": False}, {"leave_unmanaged": True}]
 
 
 def test_tutorial(shell: Any) -> None:

@@ -23,24 +23,30 @@ OTHERS = {
     "--version",  # answered by the entry point itself
     "--install-completion",
     "--show-completion",
+    "--format",  # pg_dump's, too
+    "--file",
+    "--encoding",  # createdb's
+    "--locale",
+    "--template",
 }
 COMMAND = re.compile(
-    r"(?<![\w/.'-])medperf((?: --?[a-z][\w-]*(?:[= ](?:URL|NAME|PATH|X))?)*)((?: [a-z]+){1,2})(?=\W|$)"
+    r"(?<![\w/.'-])medperf((?: --?[a-z][\w-]*(?:[= ](?:URL|NAME|PATH|X))?)*)((?: [a-z]+(?:-[a-z]+)*){1,3})(?=\W|$)"
 )
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z_-]*[a-z]")
 
 
 def options_of(command: Any) -> set[str]:
-    return {option for parameter in command.params for option in parameter.opts}
+    return {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
 
 
 TREE = {entry.name: find_command(entry.name) for entry in COMMANDS}
-EVERY = set[str]().union(
-    *(
-        options_of(command) | set[str]().union(*(map(options_of, getattr(command, "commands", {}).values())))
-        for command in TREE.values()
-    )
-)
+
+
+def options_below(command: Any) -> set[str]:
+    return options_of(command).union(*map(options_below, getattr(command, "commands", {}).values()))
+
+
+EVERY = set[str]().union(*map(options_below, TREE.values()))
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
@@ -63,14 +69,15 @@ def faults(text: str, room: str) -> Iterator[str]:
             if re.search(r"(with|run|Run|See|try|Try|now):? ?'?$", text[: match.start()]):
                 yield f"no command: medperf {noun}"
             continue
-        below = getattr(TREE[noun], "commands", {})
-        if below and verb and verb[0] not in below:
-            yield f"no command: medperf {noun} {verb[0]}"
+        command = TREE[noun]
+        while command is not None and hasattr(command, "commands") and verb:
+            command = command.commands.get(verb.pop(0))
+        if command is None:
+            yield f"no command: medperf{match[2]}"
             continue
-        command = below[verb[0]] if below and verb else TREE[noun]
         line = re.split(r"[\n;)'\"]|, | or ", text[match.end() :])[0]
         given = {option for option in OPTION.findall(match[1] + line) if option not in OTHERS}
-        if not (below and not verb):
+        if not hasattr(command, "commands"):
             yield from (f"medperf {match[2]} has no {option}" for option in sorted(given - options_of(command)))
     if room in ROOMS:
         yield from (f"nothing has {option}" for option in sorted(set(OPTION.findall(text)) - EVERY - OTHERS))

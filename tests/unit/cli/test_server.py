@@ -20,7 +20,9 @@ def test_init_and_reset(shell: Any, tmp_path: Path) -> None:
     answer = shell.run("server", "init", "--data", "srv", "--development")
     assert (answer.code, answer.err) == (0, "")
     assert answer.out == (
-        "Created server in srv with the admin account admin.\nNext: medperf server start --data srv\n"
+        "Created server in srv with the admin account admin.\n"
+        "Its password is admin. For development only: keep it on this machine.\n"
+        "Next: medperf server start --data srv\n"
     )
     assert shell.run("server", "init", "--data", "srv", "--development").code == 1
     declined = shell.run("server", "reset", "--data", "srv", stdin="n\n")
@@ -99,3 +101,50 @@ def _log_in(url: str, cwd: Path, environ: dict[str, str]) -> None:
         [*run, "--format", "json", "user", "ls"], capture_output=True, text=True, check=False, cwd=cwd, env=environ
     )
     assert [user["username"] for user in json.loads(users.stdout)["items"]] == ["admin"]
+
+
+def test_a_database_with_a_password_is_not_taken_from_the_command_line(shell: Any, tmp_path: Path) -> None:
+    address = "postgresql://u:p4ssword@localhost/d"
+    done = shell.run("server", "init", "--development", "--data", "s", "--database", address)
+    assert done.code == 2, done.err
+    assert "MEDPERF_DATABASE" in done.err
+    assert "p4ssword" not in done.out + done.err
+    assert not (tmp_path / "s").exists()
+
+
+def test_an_address_of_a_database_that_is_none(shell: Any) -> None:
+    done = shell.run("server", "init", "--development", "--data", "s", "--database", "mysql://h/d")
+    assert done.code == 2
+    assert "postgresql://" in done.err
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_a_server_on_postgresql(shell: Any, tmp_path: Path, how: str) -> None:
+    """A password that the database wants is asked for once, remembered, and shown nowhere; reset finds the database by itself."""
+    from medperf.testing.postgres import Cluster
+
+    secret = "p4ss/w@rd"
+    cluster = Cluster()
+    (cluster.folder / "data" / "pg_hba.conf").write_text("local all medperf trust\nlocal all all scram-sha-256\n")
+    cluster.start()
+    try:
+        cluster.execute(f"CREATE ROLE owner LOGIN PASSWORD '{secret}'", "CREATE DATABASE d OWNER owner")
+        address = cluster.url("d", user="owner")
+        if how == "environment":
+            address = address.replace("owner@", "owner:p4ss%2Fw%40rd@")
+        given = {"option": ("--database", address), "environment": ()}[how]
+        if how == "environment":
+            shell.monkeypatch.setenv("MEDPERF_DATABASE", address)
+        answers = secret + "\n" if how == "option" else ""
+        made = shell.run("server", "init", "--development", "--data", "s", *given, stdin=answers)
+        assert made.code == 0, made.err
+        assert secret not in made.out + made.err
+        file = tmp_path / "s" / "database.url"
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert not (tmp_path / "s" / "db.sqlite3").exists()
+        shell.monkeypatch.delenv("MEDPERF_DATABASE", raising=False)
+        reset = shell.run("server", "reset", "--yes", "--data", "s")
+        assert reset.code == 0, reset.err
+        assert cluster.fetch("SELECT action FROM audit_events", database="d") == [("server.reset",)]
+    finally:
+        cluster.stop()

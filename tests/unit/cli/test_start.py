@@ -59,9 +59,11 @@ def test_the_root_table_agrees_with_the_modules() -> None:
         command = find_command(line.name)
         assert command.name == line.name
         assert command.help.split("\n")[0].startswith(line.summary.removesuffix("."))
-    folder = Path(entry.__file__).parent
     nouns = {
-        path.stem for path in folder.glob("*.py") if hasattr(importlib.import_module(f"medperf.cli.{path.stem}"), "app")
+        path.stem
+        for path in Path(entry.__file__).parent.glob("*.py")
+        if "_" not in path.stem.strip("_")  # server_audit: a noun within the noun server
+        and hasattr(importlib.import_module(f"medperf.cli.{path.stem}"), "app")
     }
     assert nouns == {line.module for line in entry.COMMANDS}
     for module in ("account", "status"):

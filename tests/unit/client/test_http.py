@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -11,12 +12,15 @@ from typing import Any
 import httpx2
 import pytest
 
+from medperf import __version__
+from medperf.client.client import MedPerfClient
 from medperf.client.faults import unreachable
 from medperf.client.http import Transport
 from medperf.client.network import Timeouts
 from medperf.domain.errors import (
     Conflict,
     Forbidden,
+    Interrupted,
     InvalidInput,
     MedPerfError,
     NotFound,
@@ -191,20 +195,94 @@ class TestRetries:
         assert "transfer-encoding" not in server.seen[0].headers
 
     @pytest.mark.parametrize(
-        ("status", "method", "tries"), [(429, "GET", 3), (429, "POST", 3), (503, "GET", 3), (503, "POST", 1)]
+        ("status", "method", "tries"), [(429, "GET", 5), (429, "POST", 5), (503, "GET", 3), (503, "POST", 1)]
     )
     def test_retry_after_is_honoured(self, serve: Any, connect: Connect, status: int, method: str, tries: int) -> None:
-        server = serve(lambda handler: problem(handler, status, "slow_down", retry_after="2"))
-        transport = connect(server.url)
+        server = serve(lambda handler: problem(handler, status, "slow_down", retry_after="15"))
+        told: list[Any] = []
+        transport = connect(server.url, emit=told.append)
         assert failure(lambda: transport.request(method, "/x")).code == "slow_down"
         assert len(server.seen) == tries
-        assert transport.waits == [2.0] * (tries - 1)
+        assert transport.waits == [15.0] * (tries - 1)
+        assert [note.text for note in told] == [f"{server.url} asks to wait: going on in 15 seconds."] * (tries - 1)
+
+    def test_a_wait_that_is_broken_off_ends_the_request(self, serve: Any, connect: Connect) -> None:
+        server = serve(lambda handler: problem(handler, 429, "slow_down", retry_after="5"))
+
+        def interrupted(_seconds: float) -> None:
+            raise Interrupted
+
+        transport = Transport(server.url, sleep=interrupted)
+        with pytest.raises(Interrupted), contextlib.closing(transport):
+            transport.request("GET", "/x")
+        assert len(server.seen) == 1
 
     def test_a_long_retry_after_is_not_waited_for(self, serve: Any, connect: Connect) -> None:
         server = serve(lambda handler: problem(handler, 429, "slow_down", retry_after="3600"))
         transport = connect(server.url)
         failure(lambda: transport.request("GET", "/x"))
         assert transport.waits == []
+
+
+class TestVersions:
+    """What does not fit is said plainly, with what to do."""
+
+    def ask(self, serve: Any, connect: Connect, behave: Any) -> MedPerfError:
+        return failure(lambda: connect(serve(behave).url, token="t").request("GET", "/x"))
+
+    @pytest.mark.parametrize("code", ["no_such_route", "method_not_allowed", "unknown_parameter", "invalid_fields"])
+    def test_an_older_server(self, serve: Any, connect: Connect, code: str) -> None:
+        errors = [{"field": "colour", "message": "Extra inputs are not permitted"}] if code == "invalid_fields" else []
+        old = {"medperf_version": "0.0.9", "errors": errors}
+        error = self.ask(serve, connect, lambda handler: problem(handler, 404, code, **old))
+        assert error.code == "server_too_old"
+        assert "MedPerf 0.0.9" in error.what
+        assert f"MedPerf {__version__}" in error.what
+        assert "pip install medperf==0.0.9" in error.fix
+
+    def test_a_server_of_the_same_version_is_not_called_old(self, serve: Any, connect: Connect) -> None:
+        server = serve(lambda handler: problem(handler, 400, "unknown_parameter", medperf_version=__version__))
+        assert failure(lambda: connect(server.url).request("GET", "/x"), InvalidInput).code == "unknown_parameter"
+
+    def test_another_version_of_the_api(self, serve: Any, connect: Connect) -> None:
+        error = self.ask(serve, connect, lambda handler: problem(handler, 404, "unsupported_api_version"))
+        assert (error.code, error.what, error.fix) == ("unsupported_api_version", "What happened.", "Do this.")
+
+    @pytest.mark.parametrize(
+        ("version", "code"), [("99.1", "server_too_new"), (__version__, "not_medperf"), ("", "not_medperf")]
+    )
+    def test_an_unknown_value_of_a_newer_server(self, serve: Any, connect: Connect, version: str, code: str) -> None:
+        view = {"id": 1, "name": "x", "kind": "judge", "state": "OPERATION"}
+
+        def behave(handler: Any) -> None:
+            handler.answer(
+                200,
+                json.dumps(view).encode(),
+                content_type="application/json",
+                medperf_instance=INSTANCE,
+                medperf_version=version,
+            )
+
+        error = failure(lambda: MedPerfClient(connect(serve(behave).url)).mlcubes.get(1))
+        assert error.code == code
+        assert "kind" in error.what
+        if code == "server_too_new":
+            assert "MedPerf 99.1" in error.what
+            assert "pip install -U medperf" in error.fix
+
+    @pytest.mark.parametrize("status", [200, 403, 404, 511])
+    def test_a_web_page(self, serve: Any, connect: Connect, status: int) -> None:
+        error = self.ask(serve, connect, lambda handler: handler.answer(status, b"<html>", content_type="text/html"))
+        if status < 500:
+            assert error.code == "not_medperf"
+            assert "web page" in error.what
+        else:
+            assert error.code == "server_unavailable"
+
+    def test_a_redirection_is_named_and_not_followed(self, serve: Any, connect: Connect) -> None:
+        error = self.ask(serve, connect, lambda handler: handler.answer(302, location="https://login.hotel.example/"))
+        assert error.code == "not_medperf"
+        assert "https://login.hotel.example/" in error.what
 
 
 class TestFaults:

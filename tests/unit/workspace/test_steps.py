@@ -271,3 +271,57 @@ def test_many_files_are_sealed_too(folder: Path) -> None:
             (step.outputs / "link").symlink_to("0")
             step.seal({})
         assert workspace.steps.lookup(KEY) is not None
+
+
+def test_who_waits_finds_what_the_other_sealed(folder: Path) -> None:
+    begun, waited = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with Workspace.open(folder) as workspace, workspace.steps.begin(KEY, task="infer") as step:
+            begun.set()
+            assert waited.wait(60)
+            (step.outputs / "file").write_text("first")
+            step.seal({"by": "first"})
+
+    told: list[str] = []
+
+    def wait(held: Conflict) -> None:
+        told.append(held.code)
+        waited.set()
+        threading.Event().wait(0.01)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert begun.wait(60)
+    with Workspace.open(folder) as workspace, workspace.steps.begin(KEY, task="infer", wait=wait):
+        sealed = workspace.steps.lookup(KEY)
+    thread.join(60)
+    assert sealed is not None
+    assert sealed.facts == {"by": "first"}
+    assert set(told) == {"step_running"}
+
+
+def test_who_waits_may_give_up(folder: Path) -> None:
+    class TiredError(Exception):
+        pass
+
+    def wait(held: Conflict) -> None:
+        raise TiredError(held.what)
+
+    with Workspace.open(folder) as workspace, workspace.steps.begin(KEY, task="infer"):
+        with pytest.raises(TiredError), workspace.steps.begin(KEY, task="infer", wait=wait):
+            pass
+        with pytest.raises(Conflict), workspace.steps.begin(KEY, task="infer"):
+            pass
+
+
+def test_taking_over_removes_what_the_dead_left(folder: Path) -> None:
+    with Workspace.open(folder) as workspace:
+        do(workspace)  # the sweep of the first write is over
+        dead = Process(4_000_000, 1, "00000000")
+        with workspace._database.writing() as connection:
+            connection.execute("INSERT INTO leases VALUES (?, 'infer', ?, 'then')", (KEY, dead.token))
+        left = folder / "steps" / f"tmp-{dead.token}-aa"
+        left.mkdir()
+        do(workspace)
+        assert not left.exists()

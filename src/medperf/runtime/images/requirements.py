@@ -5,11 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from medperf.domain.errors import InvalidInput
 
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
-_MAX_BYTES = 8 * 1024 * 1024
+MAX_BYTES = 8 * 1024 * 1024
+_MAX_LINES = 10_000
+_MAX_SPEC = 1000  # characters of a requirement with its marker, without its hashes
 _LOCK_FIX = (
     "Lock them with hashes, e.g. uv pip compile --universal --generate-hashes requirements.in -o requirements.txt."
 )
@@ -32,31 +38,30 @@ def parse_requirements(
     Raises:
         InvalidInput: options, URLs, paths, editable or unpinned requirements, a missing or other hash, two versions of one name.
     """
-    from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
 
-    if len(data) > _MAX_BYTES:
-        raise _bad(label, f"it has more than {_MAX_BYTES:,} bytes")
+    if len(data) > MAX_BYTES:
+        raise _bad(label, f"it has more than {MAX_BYTES:,} bytes")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _bad(label, "it is not UTF-8 text") from error
     found: dict[str, Locked] = {}
-    for line in _logical_lines(text):
+    lines = _logical_lines(text)
+    if len(lines) > _MAX_LINES:
+        raise _bad(label, f"it has more than {_MAX_LINES:,} requirements")
+    for line in lines:
         if line.startswith("-") or line.split()[0].startswith(("./", "../", "/", "file:")):
             raise _bad(label, f"{line[:60]!r} is an option or a path; only 'name==version --hash=sha256:...' is read")
-        spec, *options = re.split(r"\s+(?=--)", line)
-        hashes = [_HASH.fullmatch(option.strip()) for option in options]
+        spec, *options = line.split(" --")
+        hashes = [_HASH.fullmatch(f"--{option}") for option in options]
         if not all(hashes):
             other = next(option for option, match in zip(options, hashes, strict=True) if not match)
-            raise _bad(label, f"{other[:60]!r} is not a sha256 hash")
-        try:
-            requirement = Requirement(spec)
-        except InvalidRequirement as error:
-            raise _bad(label, f"{spec[:60]!r} is not a requirement ({str(error).splitlines()[0]})") from error
+            raise _bad(label, f"{'--' + other[:60]!r} is not a sha256 hash")
+        requirement, applies = _requirement(spec, environment, label)
         if requirement.url:
             raise _bad(label, f"{requirement.name!r} comes from a URL; only files of a package index are read")
-        if requirement.marker is not None and not requirement.marker.evaluate(dict(environment)):
+        if not applies:
             continue
         pins = [
             specifier
@@ -75,10 +80,25 @@ def parse_requirements(
     return tuple(found[name] for name in sorted(found))
 
 
+def _requirement(spec: str, environment: Mapping[str, str], label: str) -> tuple[Requirement, bool]:
+    """A requirement, and whether it applies to the environment."""
+    from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    if len(spec) > _MAX_SPEC:
+        raise _bad(label, f"{spec[:60]!r} goes on for more than {_MAX_SPEC:,} characters")
+    try:
+        requirement = Requirement(spec)
+        return requirement, requirement.marker is None or requirement.marker.evaluate(dict(environment))
+    except (InvalidRequirement, UndefinedComparison, UndefinedEnvironmentName, ValueError, RecursionError) as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise _bad(label, f"{spec[:60]!r} is not a requirement ({reason})") from error
+
+
 def _logical_lines(text: str) -> list[str]:
-    """Lines without comments, continued ones joined."""
+    """Lines without comments, continued ones joined, one space between words."""
     joined = re.sub(r"\\\r?\n", " ", text)
-    lines = (re.sub(r"(^|\s)#.*$", "", line).strip() for line in joined.splitlines())
+    lines = (" ".join(re.sub(r"(^|\s)#.*$", "", line).split()) for line in joined.splitlines())
     return [line for line in lines if line]
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import stat
@@ -11,14 +12,23 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import IO
 
+from medperf.domain import limits
 from medperf.domain.errors import InvalidInput
-from medperf.runtime.trees import MAX_DEPTH
+from medperf.runtime.names import Damaged, Names, entry_path, shown
 
 MAX_BYTES = 16 * 1024**3
 MAX_ENTRIES = 400_000
-MAX_RATIO = 1000
+#: Below, nothing is called a bomb.
+_RATIO_FROM = 256 * 1024**2
 _MERGED = ("purelib", "platlib")
+#: A wheel's list of contents is read whole into memory; 128 bytes are a generous entry.
+_LIST_BYTES = MAX_ENTRIES * 128
+_ENTRY = b"PK\x01\x02"
+_END, _END_SIZE, _COMMENT = b"PK\x05\x06", 22, 65535
+_LOCATOR, _LOCATOR_SIZE, _END_64, _END_64_SIZE = b"PK\x06\x07", 20, b"PK\x06\x06", 56
+_HEADER_SIZE = 30
 
 
 def unpack_wheel(wheel: Path, site: Path) -> tuple[int, int]:
@@ -28,25 +38,17 @@ def unpack_wheel(wheel: Path, site: Path) -> tuple[int, int]:
         Bytes, and files and folders, that were written at most.
 
     Raises:
-        InvalidInput: no zip archive, links, names that lead out or too deep, too large.
+        InvalidInput: no zip archive, encrypted, packed otherwise than stored or deflated, entries that overlap, links,
+            names that lead out, are there twice or too deep, too large.
         OSError: the disk is full.
     """
     try:
-        with zipfile.ZipFile(wheel) as archive:
-            entries = archive.infolist()
-            total = sum(entry.file_size for entry in entries)
-            packed = max(wheel.stat().st_size, 1)
-            if len(entries) > MAX_ENTRIES or total > MAX_BYTES or (total > 64 * 1024**2 and total / packed > MAX_RATIO):
-                raise _bad(wheel, f"it would unpack to {total:,} bytes in {len(entries):,} files")
-            targets = [(entry, target) for entry in entries if (target := _target(entry, wheel)) is not None]
-            folders: set[PurePosixPath] = set()
-            for _, target in targets:
-                folders.update(target.parents)  # also those that no entry names
-                if len(targets) + len(folders) > MAX_ENTRIES:
-                    raise _bad(wheel, f"it would unpack to more than {MAX_ENTRIES:,} files and folders")
-            for entry, target in targets:
-                _write(archive, entry, site / target, wheel)
-            return total, len(targets) + len(folders)
+        with wheel.open("rb") as file:
+            _check_list(file)
+            with zipfile.ZipFile(file) as archive:
+                return _unpack(archive, site, packed=os.fstat(file.fileno()).st_size)
+    except Damaged as error:
+        raise _bad(wheel, str(error)) from error
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -56,28 +58,84 @@ def unpack_wheel(wheel: Path, site: Path) -> tuple[int, int]:
         ValueError,
         struct.error,
     ) as error:
-        raise _bad(wheel, f"it is no proper zip archive ({error})") from error
+        raise _bad(wheel, f"it is no proper zip archive ({str(error)[:200]})") from error
     except OSError as error:
         if error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL):
             raise  # the disk is full, or not ours
         raise _bad(wheel, f"it holds a name that no file can have ({error.strerror})") from error
 
 
-def _target(entry: zipfile.ZipInfo, wheel: Path) -> PurePosixPath | None:
-    path = PurePosixPath(entry.filename)
-    if (
-        "\\" in entry.filename
-        or "\0" in entry.filename
-        or path.is_absolute()
-        or ".." in path.parts
-        or ":" in path.parts[:1]
-    ):
-        raise _bad(wheel, f"it holds the path {entry.filename[:80]!r}")
+def _check_list(file: IO[bytes]) -> None:
+    """Look at the list of contents before it is read whole: it costs memory per entry.
+
+    Raises:
+        Damaged: no zip archive, or too many entries.
+    """
+    size = file.seek(0, os.SEEK_END)
+    start = max(size - _END_SIZE - _COMMENT, 0)
+    file.seek(start)
+    tail = file.read(_END_SIZE + _COMMENT)
+    at = tail.rfind(_END)
+    if at < 0 or len(tail) - at < _END_SIZE:
+        raise Damaged("it is no zip archive")
+    length = int.from_bytes(tail[at + 12 : at + 16], "little")
+    end = start + at
+    file.seek(max(end - _LOCATOR_SIZE - _END_64_SIZE, 0))
+    before = file.read(min(end, _LOCATOR_SIZE + _END_64_SIZE))
+    if len(before) == _LOCATOR_SIZE + _END_64_SIZE and before[_END_64_SIZE:].startswith(_LOCATOR):
+        if not before.startswith(_END_64):
+            raise Damaged("its zip64 record is not where it belongs")
+        length = int.from_bytes(before[40:48], "little")
+        end -= _LOCATOR_SIZE + _END_64_SIZE
+    if length > min(end, _LIST_BYTES):
+        raise Damaged(f"its list of contents has {length:,} bytes")
+    file.seek(end - length)
+    if file.read(length).count(_ENTRY) > MAX_ENTRIES:
+        raise Damaged(f"it holds more than {MAX_ENTRIES:,} files")
+
+
+def _unpack(archive: zipfile.ZipFile, site: Path, *, packed: int) -> tuple[int, int]:
+    entries = archive.infolist()
+    total = sum(entry.file_size for entry in entries)
+    if total > MAX_BYTES or (total > _RATIO_FROM and total > packed * limits.ARCHIVE_RATIO):
+        raise Damaged(f"it would unpack to {total:,} bytes")
+    _check_overlap(entries, archive.start_dir)
+    names = Names(max_entries=MAX_ENTRIES)
+    targets: list[tuple[zipfile.ZipInfo, PurePosixPath]] = []
+    folders: set[PurePosixPath] = set()
+    for entry in entries:
+        names.count()
+        target = _target(entry)
+        if target is not None:
+            names.add(target, is_folder=False)
+            targets.append((entry, target))
+            folders.update(target.parents)  # also those that no entry names
+    for entry, target in targets:
+        _write(archive, entry, site / target)
+    return total, len(targets) + len(folders)
+
+
+def _check_overlap(entries: list[zipfile.ZipInfo], end: int) -> None:
+    """Raises:
+    Damaged: entries share bytes, which makes bombs of small archives.
+    """
+    ordered = sorted(entries, key=lambda entry: entry.header_offset)
+    bounds = [entry.header_offset for entry in ordered] + [end]
+    for entry, (start, following) in zip(ordered, itertools.pairwise(bounds), strict=True):
+        if start < 0 or start + _HEADER_SIZE + entry.compress_size > following:
+            raise Damaged(f"{shown(entry.filename)} overlaps with another entry")
+
+
+def _target(entry: zipfile.ZipInfo) -> PurePosixPath | None:
+    name = entry.orig_filename  # zipfile cuts the other one off at a NUL
+    path = entry_path(name, max_bytes=limits.ARCHIVE_PATH_BYTES)
     if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise _bad(wheel, f"{entry.filename[:80]!r} is no plain file")
-    if len(path.parts) > MAX_DEPTH:
-        raise _bad(wheel, f"{entry.filename[:80]!r} is nested deeper than {MAX_DEPTH} folders")
-    if entry.is_dir() or not path.parts:
+        raise Damaged(f"{shown(name)} is no plain file")
+    if entry.flag_bits & 0x1:
+        raise Damaged(f"{shown(name)} is encrypted")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise Damaged(f"{shown(name)} is neither stored nor deflated")
+    if entry.is_dir() or path is None:
         return None
     if path.parts[0].endswith(".data"):
         # Compiled and pure parts are merged into one folder, as installers do.
@@ -85,13 +143,15 @@ def _target(entry: zipfile.ZipInfo, wheel: Path) -> PurePosixPath | None:
     return path
 
 
-def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, wheel: Path) -> None:
+def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with archive.open(entry) as source, target.open("wb") as file:
             shutil.copyfileobj(source, file, 1 << 20)
+            if file.tell() != entry.file_size:
+                raise Damaged(f"{shown(entry.filename)} is shorter than it says")
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise _bad(wheel, f"{entry.filename[:80]!r} is a file in one wheel and a folder in another") from error
+        raise Damaged(f"{shown(entry.filename)} is a file in one wheel and a folder in another") from error
     is_program = bool(entry.external_attr >> 16 & 0o111)
     os.chmod(target, 0o755 if is_program else 0o644)
 

@@ -13,10 +13,10 @@ midway is never believed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,14 +29,14 @@ from medperf.domain import limits
 from medperf.domain.digests import Digest
 from medperf.domain.errors import InvalidInput, MedPerfError
 from medperf.domain.events import Emit, StepFinished, StepStarted, ignore
+from medperf.runtime.images.fetching import run_fetcher, too_large
 from medperf.runtime.images.interpreters import Interpreter
 from medperf.runtime.images.places import building, fingerprint, folders_stamp, make_readable, sweep
-from medperf.runtime.images.requirements import Locked, parse_requirements
+from medperf.runtime.images.requirements import MAX_BYTES, Locked, parse_requirements
 from medperf.runtime.images.unpack import unpack_wheel
 from medperf.runtime.trees import remove
 
 _VERSION = 1
-_DOWNLOAD_SECONDS = 3600
 Compiler = Callable[[Path, Interpreter], None]
 """(site-packages, interpreter): add bytecode to a fresh environment, confined."""
 
@@ -57,12 +57,23 @@ class Wheels:
         cache: made when first needed.
         wheelhouse: take wheels from this folder and ask no index.
         python: the Python with pip that downloads; by default our own.
+        wheel_bytes, download_bytes: most bytes of one wheel, and of all that one lock downloads.
     """
 
-    def __init__(self, *, cache: Path, wheelhouse: Path | None = None, python: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        cache: Path,
+        wheelhouse: Path | None = None,
+        python: str | None = None,
+        wheel_bytes: int = limits.WHEEL_BYTES,
+        download_bytes: int = limits.ARCHIVE_BYTES,
+    ) -> None:
         self._cache = cache
         self._wheelhouse = wheelhouse
         self._python = python or sys.executable
+        self._wheel_bytes = wheel_bytes
+        self._download_bytes = download_bytes
 
     def ensure(
         self, requirements: Path, interpreter: Interpreter, *, compiler: Compiler | None = None, emit: Emit = ignore
@@ -74,7 +85,8 @@ class Wheels:
             MedPerfError: a wheel cannot be had.
         """
         try:
-            data = requirements.read_bytes()
+            with requirements.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)  # one more than `parse_requirements` takes
         except OSError as error:
             raise InvalidInput(
                 "no_requirements",
@@ -194,16 +206,17 @@ class Wheels:
         text = f"Fetching {len(locked)} package{'s' if len(locked) != 1 else ''} for {interpreter.name}"
         emit(StepStarted(text))
         self._cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=self._cache) as name:
-            target = Path(name, "wheels")
-            known = Path(name, "known")
+        sweep(self._cache)
+        with building(self._cache) as folder:
+            target = folder / "wheels"
+            known = folder / "known"
             target.mkdir()
             self._link_known(locked, known)
             lines = [
                 f"{one.name}=={one.version} {' '.join(f'--hash=sha256:{digest}' for digest in sorted(one.hashes))}\n"
                 for one in locked
             ]
-            requirements = Path(name, "requirements.txt")
+            requirements = folder / "requirements.txt"
             requirements.write_text("".join(lines))
             self._pip(requirements, target, known, interpreter)
             found = [self._keep(path, locked) for path in sorted(target.iterdir())]
@@ -243,23 +256,11 @@ class Wheels:
         command += ["--find-links", str(known)]
         if self._wheelhouse is not None:
             command += ["--no-index", "--find-links", str(self._wheelhouse)]
-        try:
-            done = subprocess.run(
-                command,
-                capture_output=True,
-                text=True,
-                timeout=_DOWNLOAD_SECONDS,
-                stdin=subprocess.DEVNULL,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise MedPerfError(
-                "download_slow",
-                f"Fetching packages took longer than {_DOWNLOAD_SECONDS} seconds.",
-                "Try again, or set MEDPERF_WHEELHOUSE.",
-            ) from error
-        if done.returncode != 0:
-            raise self._explain(done.stderr + done.stdout, interpreter)
+        code, output = run_fetcher(
+            command, folder=target.parent, file_bytes=self._wheel_bytes, total_bytes=self._download_bytes
+        )
+        if code != 0:
+            raise self._explain(output, interpreter)
 
     def _explain(self, output: str, interpreter: Interpreter) -> MedPerfError:
         lines = [line.removeprefix("ERROR: ").strip() for line in output.splitlines() if line.startswith("ERROR:")]
@@ -270,6 +271,14 @@ class Wheels:
                 "wheels_missing",
                 f"{source} has no fitting wheel for {interpreter.name} on {interpreter.machine}: {reason}",
                 "Only wheels are used, nothing is built. Check the index (pip config list), or put the wheel in the folder that MEDPERF_WHEELHOUSE names.",
+            )
+        if os.strerror(errno.EFBIG) in output:
+            return too_large(f"one has more than {self._wheel_bytes:,} bytes")
+        if os.strerror(errno.ENOSPC) in output:
+            return MedPerfError(
+                "disk_full",
+                f"The disk of {self._cache} is full.",
+                "Free some space, or move it to a larger disk by setting MEDPERF_HOME.",
             )
         if "HASH" in output.upper():
             return InvalidInput(

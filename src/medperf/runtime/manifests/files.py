@@ -240,25 +240,32 @@ def _inside(path: Path, root: Path) -> None:
         )
 
 
-def read_plain(path: Path, most: int, what: str) -> bytes:
-    """The bytes of a small plain file.
+def read_plain(path: Path, most: int, what: str, *, follow: bool = False) -> bytes:
+    """The bytes of a small plain file. Whatever lies there, no more than ``most`` and one are read, and nothing is waited for.
+
+    Args:
+        follow: a link at its end is fine: the person named it.
 
     Raises:
         InvalidInput: a link or special file, too large, unreadable.
     """
+    links = 0 if follow else os.O_NOFOLLOW
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
+        descriptor = os.open(path, os.O_RDONLY | links | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise InvalidInput(
                     "not_plain", f"The {what} {path} is no plain file.", "Replace it by the file itself."
                 )
-            data = file.read(most + 1)
+            with open(descriptor, "rb", closefd=False) as file:
+                data = file.read(most + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise InvalidInput(
             "unreadable",
             f"The {what} {path} cannot be read: {error.strerror}.",
-            "Check the path; links are not followed.",
+            "Check the path; links are not followed." if not follow else "Check the path and who may read it.",
         ) from error
     if len(data) > most:
         raise InvalidInput("document_too_large", f"The {what} {path} has more than {most:,} bytes.", "Make it smaller.")

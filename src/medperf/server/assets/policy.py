@@ -4,33 +4,32 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from medperf.server.assets.tables import assets
-from medperf.server.authz import PARTY
-from medperf.server.benchmarks.policy import visible_to as benchmark_visible_to
-from medperf.server.benchmarks.tables import benchmark_assets, benchmarks
-from medperf.server.mlcubes.tables import mlcube_assets
+from medperf.domain.permissions import Action, Standing, Verdict, decide
+from medperf.server.assets.tables import assets, opened_assets
+from medperf.server.authz import operated, owned
+
+#: What everybody may read: `medperf.server.assets.openings` keeps it.
+PUBLIC: dict[str, bool] = {"is_public": True}
 
 
-def readable_by(is_admin: bool) -> sa.ColumnElement[bool]:
-    """Its uploader; and whoever sees a benchmark reads that benchmark's demo data and its preparator's and evaluator's files.
+def readable_by(is_admin: bool, *, to_name: bool = False) -> sa.ColumnElement[bool]:
+    """Members of its owner (``to_name``: who may operate for it, as to delete it takes); and whoever sees a benchmark reads that benchmark's demo data and its preparator's and evaluator's files.
 
-    A reference model's files are its owner's alone. Being an admin opens no content.
+    A reference model's files are for its owner's members alone. Being an admin opens no content.
     """
-    seen = benchmark_visible_to(is_admin)
-    demo = sa.exists().where(
-        benchmark_assets.c.asset_id == assets.c.id, benchmark_assets.c.benchmark_id == benchmarks.c.id, seen
-    )
-    tools = sa.exists().where(
-        mlcube_assets.c.asset_id == assets.c.id,
-        sa.or_(
-            benchmarks.c.preparator_id == mlcube_assets.c.mlcube_id,
-            benchmarks.c.evaluator_id == mlcube_assets.c.mlcube_id,
-        ),
-        seen,
-    )
-    return sa.or_(assets.c.owner_id == PARTY, demo, tools)
+    opened = opened_assets.c.asset_id == assets.c.id  # by any benchmark: an admin sees them all
+    if not is_admin:
+        opened &= owned(opened_assets.c.party_id)
+    public = sa.and_(*(assets.c[name] == sa.literal(value) for name, value in PUBLIC.items()))
+    mine = operated(assets.c.owner_id) if to_name else owned(assets.c.owner_id)
+    return sa.or_(mine, public, sa.exists().where(opened))
 
 
 def visible_to(is_admin: bool) -> sa.ColumnElement[bool]:
     """Whoever reads the bytes sees the entry; an admin sees all entries."""
     return sa.true() if is_admin else readable_by(is_admin)
+
+
+def may_delete(standing: Standing) -> Verdict:
+    """May the actor delete it?"""
+    return decide(Action.ASSET_DELETE, standing)

@@ -2,66 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
-from starlette.responses import Response
 
-from medperf.domain.digests import Digest, canonical_json
-from medperf.domain.errors import Conflict, Forbidden, InvalidInput, NotFound
-from medperf.server.assets import repository
+from medperf.domain.errors import Conflict, InvalidInput, NotFound
+from medperf.server.assets import policy, repository, sweep
 from medperf.server.audit.service import Action, record
-from medperf.server.authz import Actor
+from medperf.server.authz import Actor, require, standing
 from medperf.server.context import ServerContext
 from medperf.server.db import Transaction
-from medperf.server.errors import TooLarge
-from medperf.server.idempotency import Created, create_once
-from medperf.server.responses import dumps
+from medperf.server.uploads import repository as uploads
 from medperf.wire.models import FileRef
 
 _SCHEME = "asset:"
-
-
-async def upload(
-    server: ServerContext, actor: Actor, *, name: str, digest: str | None, key: str | None, stream: AsyncIterator[bytes]
-) -> Response:
-    """Take a file in. Its bytes always travel, so nobody learns whether the server had them.
-
-    Raises:
-        InvalidInput: ``digest_mismatch``: the bytes are not what the client said.
-        TooLarge: one file, or all of this owner, exceed their limit.
-    """
-    limit = server.settings.asset_bytes
-    async with server.store.arrive(stream, instance_id=actor.instance_id, limit=limit) as arrived:
-        if digest is not None and Digest(digest) != arrived.digest:
-            raise InvalidInput(
-                "digest_mismatch", f"The file that arrived has {arrived.digest}, not {digest}.", "Upload it again."
-            )
-
-        async def make(tx: Transaction) -> Created:
-            quota = server.settings.asset_quota_bytes
-            if await repository.owned_bytes(tx, actor.party_id) + arrived.size > quota:
-                raise TooLarge(
-                    "quota_exceeded",
-                    f"Your files would exceed {quota:,} bytes together.",
-                    "Ask the server's admin for room.",
-                )
-            asset_id = await repository.insert(
-                tx, owner_id=actor.party_id, name=name, digest=arrived.digest, size=arrived.size
-            )
-            await record(
-                tx,
-                actor.user_id,
-                Action.ASSET_CREATED,
-                f"asset:{asset_id}",
-                {"digest": arrived.digest, "size": arrived.size},
-            )
-            server.store.keep(arrived, instance_id=actor.instance_id)
-            return Created(dumps(repository.view(await found(tx, actor, asset_id))))
-
-        content = canonical_json({"name": name, "digest": arrived.digest})
-        return await create_once(server, actor, route="POST /assets", key=key, content=content, make=make)
 
 
 async def found(tx: Transaction, actor: Actor, asset_id: int, *, content: bool = False) -> sa.Row[Any]:
@@ -76,48 +31,52 @@ async def found(tx: Transaction, actor: Actor, asset_id: int, *, content: bool =
     return row
 
 
-async def delete(tx: Transaction, actor: Actor, asset_id: int) -> None:
-    """Forget an asset. Its bytes go with the next sweep, unless another asset has the same.
+async def delete(server: ServerContext, actor: Actor, asset_id: int) -> None:
+    """Forget an asset. Its bytes go soon, unless another asset has the same; the answer does not wait for that, so it tells nobody.
 
     Raises:
         NotFound: not there, or hidden.
         Forbidden: somebody else's.
-        Conflict: something that is registered names it.
+        Conflict: ``asset_in_use``: something that is registered names it.
     """
-    row = await found(tx, actor, asset_id)
-    if row.owner_id != actor.party_id:
-        raise Forbidden("not_the_owner", f"The asset {asset_id} belongs to {row.owner_name}.", "Ask its owner.")
-    if await repository.is_used(tx, asset_id):
-        raise Conflict(
-            "asset_in_use",
-            f"The asset {asset_id} is part of a registered MLCube or benchmark.",
-            "What was registered stays as it was.",
-        )
-    await repository.remove(tx, asset_id)
-    await record(tx, actor.user_id, Action.ASSET_DELETED, f"asset:{asset_id}", {"digest": row.digest})
+    async with actor.change(server.database) as tx:
+        row = await found(tx, actor, asset_id)
+        require(policy.may_delete(await standing(tx, actor, row.owner_id)))
+        await uploads.forget_asset(tx, asset_id)
+        if not await repository.remove(tx, asset_id):
+            await found(tx, actor, asset_id)  # somebody else may have deleted it meanwhile
+            raise Conflict(
+                "asset_in_use",
+                f"The asset {asset_id} is part of a registered MLCube or benchmark.",
+                "What was registered stays as it was.",
+            )
+        await record(tx, actor.user_id, Action.ASSET_DELETED, f"asset:{asset_id}", {"digest": row.digest})
+    server.background.run(f"forgetting {asset_id}", lambda: sweep.forget(server, actor.instance_id, row.digest))
 
 
 async def check_references(tx: Transaction, actor: Actor, files: Iterable[tuple[str, FileRef]]) -> frozenset[int]:
-    """Check every ``asset:ID`` in named files; returns the ids. One statement.
+    """Check every ``asset:ID`` in named files; returns the ids. One statement. None of them can be deleted before this transaction ends.
+
+    What is named can never be deleted, so to name an asset takes the right to operate for its owner. Others may name one only because a benchmark shows it: that was named by then.
 
     Raises:
-        InvalidInput: ``unknown_asset`` for whatever the actor cannot read with that digest and size, whether it is there or not;
+        InvalidInput: ``unknown_asset`` for whatever the actor cannot name with that digest and size, whether it is there or not;
             ``file_without_url``.
     """
     wanted: list[tuple[str, FileRef, int]] = []
     for name, ref in files:
         if not ref.urls:
             raise InvalidInput(
-                "file_without_url", f"The file {name!r} has no URL.", "Upload it with POST /assets, or give its URL."
+                "file_without_url", f"The file {name!r} has no URL.", "Upload it with POST /uploads, or give its URL."
             )
         wanted += [(name, ref, int(url.removeprefix(_SCHEME))) for url in ref.urls if url.startswith(_SCHEME)]
     ids = frozenset(asset_id for _, _, asset_id in wanted if asset_id < 2**63)
-    known = await repository.readable(tx, actor, ids)
+    known = await repository.readable(tx, actor, ids, to_name=True)
     for name, ref, asset_id in wanted:
         if known.get(asset_id) != (ref.digest, ref.size):
             raise InvalidInput(
                 "unknown_asset",
-                f"The file {name!r} names asset:{asset_id}, which is no asset that you may read with that digest and size.",
-                "Upload the file first, and give the id, digest and size of the answer.",
+                f"The file {name!r} names asset:{asset_id}, which is no asset that you may use with that digest and size.",
+                "Upload the file first, and give the id, digest and size of the answer; an organisation's takes the right to operate for it.",
             )
     return ids

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Set
 
 import sqlalchemy as sa
 
-from medperf.domain.errors import Forbidden
+from medperf.domain.permissions import Action, Standing, Verdict, decide, decide_all
 from medperf.domain.states import Approval, State
-from medperf.server.authz import PARTY, Actor
+from medperf.server.authz import owned
 from medperf.server.benchmarks.tables import benchmarks
+
+#: What everybody may see.
+PUBLIC: dict[str, str] = {"approval": Approval.APPROVED.value, "state": State.OPERATION.value}
+_FLAGS = {"is_valid": Action.BENCHMARK_SET_VALIDITY, "is_active": Action.BENCHMARK_SET_ACTIVITY}
 
 
 def visible_to(is_admin: bool) -> sa.ColumnElement[bool]:
-    """Approved ones in OPERATION: any account. Others: owner, admin."""
+    """Approved ones in OPERATION: any account. Others: members of the owner, admins."""
     if is_admin:
         return sa.true()
-    approved = sa.and_(benchmarks.c.approval == Approval.APPROVED.value, benchmarks.c.state == State.OPERATION.value)
-    return sa.or_(benchmarks.c.owner_id == PARTY, approved)
+    public = sa.and_(*(benchmarks.c[name] == value for name, value in PUBLIC.items()))
+    return sa.or_(owned(benchmarks.c.owner_id), public)
 
 
-def check_update(actor: Actor, row: sa.Row[Any], changes: set[str]) -> None:
-    """The owner changes everything that may change; an admin only the validity.
+def may_update(standing: Standing, changes: Set[str]) -> Verdict:
+    """May the actor change these fields? A change of nothing is an edit."""
+    actions = {_FLAGS.get(field, Action.BENCHMARK_EDIT) for field in changes} or {Action.BENCHMARK_EDIT}
+    return decide_all(sorted(actions), standing)
 
-    Raises:
-        Forbidden: neither.
-    """
-    if row.owner_id == actor.party_id or (actor.is_admin and changes <= {"is_valid"}):
-        return
-    raise Forbidden(
-        "not_owner", "Only the owner changes this benchmark (an admin may change is_valid).", "Ask its owner."
-    )
+
+def may_decide(standing: Standing) -> Verdict:
+    """May the actor approve or reject it?"""
+    return decide(Action.BENCHMARK_DECIDE, standing)

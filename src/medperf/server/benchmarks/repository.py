@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from medperf.server.authz import Actor
 from medperf.server.benchmarks import policy
-from medperf.server.benchmarks.tables import benchmark_assets, benchmarks
+from medperf.server.benchmarks.tables import FACETS, benchmark_assets, benchmarks
 from medperf.server.db import Transaction
 from medperf.server.paging import Listing
 from medperf.server.parties.tables import parties
@@ -34,6 +34,7 @@ COLUMNS = (
     benchmarks.c.user_metadata,
     benchmarks.c.owner_id,
     parties.c.name.label("owner_name"),
+    parties.c.kind.label("owner_kind"),
     benchmarks.c.version,
     benchmarks.c.created_at,
     benchmarks.c.modified_at,
@@ -61,6 +62,7 @@ def view(row: sa.Row[Any]) -> dict[str, Any]:
         user_metadata,
         owner_id,
         owner_name,
+        owner_kind,
         version,
         created_at,
         modified_at,
@@ -82,7 +84,7 @@ def view(row: sa.Row[Any]) -> dict[str, Any]:
         "reference_model": reference_model,
         "evaluator": evaluator,
         "user_metadata": raw_json(user_metadata),
-        "owner": {"id": owner_id, "name": owner_name},
+        "owner": {"id": owner_id, "name": owner_name, "kind": owner_kind},
         "version": version,
         "created_at": created_at,
         "modified_at": modified_at,
@@ -118,12 +120,8 @@ LISTING = Listing(
     key=benchmarks.c.id,
     view=view,
     visible=policy.visible_to,
-    filters={
-        "owner": benchmarks.c.owner_id,
-        "approval": benchmarks.c.approval,
-        "state": benchmarks.c.state,
-        "name": benchmarks.c.name,
-        "is_valid": benchmarks.c.is_valid,
-        "is_active": benchmarks.c.is_active,
-    },
+    filters={"owner": benchmarks.c.owner_id, "name": benchmarks.c.name},
+    facets=FACETS,
+    public=policy.PUBLIC,
+    names=(benchmarks.c.name_key, benchmarks.c.name),
 )

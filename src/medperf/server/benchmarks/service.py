@@ -11,11 +11,13 @@ import sqlalchemy as sa
 from starlette.responses import Response
 
 from medperf.domain.errors import InvalidInput, NotFound
+from medperf.domain.permissions import Action as Attempt
 from medperf.domain.states import Approval, Kind, State, check_approval, check_editable, check_state_change
+from medperf.server.assets import openings
 from medperf.server.assets.repository import readable
 from medperf.server.assets.service import check_references
 from medperf.server.audit.service import Action, record
-from medperf.server.authz import Actor
+from medperf.server.authz import Actor, owner_for, require, standing
 from medperf.server.benchmarks import policy, repository, rules
 from medperf.server.benchmarks.rules import RegisteredCube
 from medperf.server.context import ServerContext
@@ -23,6 +25,7 @@ from medperf.server.db import Transaction
 from medperf.server.idempotency import Created, create_once
 from medperf.server.metadata import column_values, metadata_text
 from medperf.server.mlcubes import repository as mlcubes
+from medperf.server.organisations import repository as organisations
 from medperf.server.requests import Sent, stale
 from medperf.server.responses import dump_text, dumps, etag
 from medperf.server.schema import now
@@ -33,13 +36,13 @@ async def create(server: ServerContext, actor: Actor, sent: Sent[BenchmarkCreate
     """Register a benchmark. Its report must speak of exactly the MLCubes and the demo data that it names; all is frozen with it.
 
     Raises:
-        InvalidInput: see `rules.check_report`, `rules.check_cubes` and `check_references`.
+        InvalidInput: see `rules.check_report`, `owner_for`, `rules.check_cubes` and `check_references`.
+        Forbidden: no right to operate for that owner.
         Conflict: ``name_taken``.
     """
     wanted = sent.value
     contract = await asyncio.to_thread(rules.check_report, wanted)
     values = {
-        "owner_id": actor.party_id,
         "name": wanted.name,
         "description": wanted.description,
         "docs_url": wanted.docs_url,
@@ -60,19 +63,21 @@ async def create(server: ServerContext, actor: Actor, sent: Sent[BenchmarkCreate
     }
 
     async def make(tx: Transaction) -> Created:
+        owner_id = await owner_for(tx, actor, wanted.owner, Attempt.BENCHMARK_REGISTER)
         ids = {part: getattr(wanted, part) for part in rules.PARTS}
         rows = await mlcubes.get_many(tx, actor, set(ids.values()))
         cubes = {cube_id: _registered(row) for cube_id, row in rows.items()}
         rules.check_cubes(wanted, cubes)
         asset_ids = await check_references(tx, actor, [("demo", wanted.demo)])
         await _check_readable(tx, actor, {part: cubes[ids[part]] for part in ("preparator", "evaluator")})
-        benchmark_id = await repository.ROWS.insert(tx, values, asset_ids)
+        benchmark_id = await repository.ROWS.insert(tx, {**values, "owner_id": owner_id}, asset_ids)
+        await openings.open_to_owner(tx, benchmark_id, owner_id)
         await record(
             tx,
             actor.user_id,
             Action.BENCHMARK_CREATED,
             f"benchmark:{benchmark_id}",
-            {**ids, "state": wanted.state.value},
+            {**ids, "state": wanted.state.value, "owner": owner_id},
         )
         view = repository.detail(await found(tx, actor, benchmark_id))
         return Created(dumps(view), headers=etag(view))
@@ -86,13 +91,13 @@ async def update(
     """Change what may change.
 
     Raises:
-        NotFound, Forbidden, Conflict: hidden, not the owner's, or frozen.
+        NotFound, Forbidden, Conflict: hidden, without the right, or frozen.
         PreconditionFailed: edited meanwhile.
     """
     changes = wanted.model_dump(exclude_unset=True, exclude_none=True)
     async with actor.change(server.database) as tx:
         row = await found(tx, actor, benchmark_id)
-        policy.check_update(actor, row, set(changes))
+        require(policy.may_update(await standing(tx, actor, row.owner_id), changes.keys()))
         if row.version != version:
             raise stale()
         check_editable("benchmark", State(row.state), changes)
@@ -109,23 +114,31 @@ async def decide(server: ServerContext, actor: Actor, benchmark_id: int, sent: S
     """Approve or reject.
 
     Raises:
-        NotFound, Forbidden, Conflict, InvalidInput: see `check_approval`.
+        NotFound: not there, or hidden.
+        Forbidden: no admin, or one who belongs to the owner.
+        Conflict, InvalidInput: see `check_approval`.
+        PreconditionFailed: somebody decided, or edited it, at the same moment.
     """
     wanted = sent.value
 
     async def make(tx: Transaction) -> Created:
         row = await found(tx, actor, benchmark_id)
-        check_approval(
-            Approval(row.approval),
-            wanted.approval,
-            state=State(row.state),
-            actor_is_admin=actor.is_admin,
-            actor_owns=row.owner_id == actor.party_id,
-        )
+        await organisations.keep_members(tx, row.owner_id)
+        require(policy.may_decide(await standing(tx, actor, row.owner_id)))
+        check_approval(Approval(row.approval), wanted.approval, state=State(row.state))
         changes = {"approval": wanted.approval.value, "approval_reason": wanted.reason, "decided_at": now()}
-        await repository.ROWS.update(tx, benchmark_id, row.version, changes)
-        data = {"approval": wanted.approval.value}  # the reason is free text: it stays with the benchmark
-        await record(tx, actor.user_id, Action.BENCHMARK_DECIDED, f"benchmark:{benchmark_id}", data)
+        if not await repository.ROWS.update(tx, benchmark_id, row.version, changes):
+            raise stale()
+        await record(
+            tx,
+            actor.user_id,
+            Action.BENCHMARK_DECIDED,
+            f"benchmark:{benchmark_id}",
+            {"approval": wanted.approval.value},
+            personal={"reason": wanted.reason},
+        )
+        if wanted.approval is Approval.APPROVED:  # which only something in OPERATION can be
+            await openings.publish(tx, benchmark_id)
         view = repository.detail(await found(tx, actor, benchmark_id))
         return Created(dumps(view), status=200, headers=etag(view))
 

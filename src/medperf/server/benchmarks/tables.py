@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import sqlalchemy as sa
 
 from medperf.domain import limits
+from medperf.domain.states import Approval, State
+from medperf.server.names import name_key_column
 from medperf.server.schema import id_column, json_column, table, time_column
+
+#: What listings tell apart, and all its values.
+FACETS: dict[str, Iterable[Any]] = {
+    "approval": Approval,
+    "state": State,
+    "is_valid": (True, False),
+    "is_active": (True, False),
+}
 
 benchmarks = table(
     "benchmarks",
@@ -33,6 +46,14 @@ benchmarks = table(
     json_column("report"),
     json_column("metrics_contract"),
     sa.UniqueConstraint("owner_id", "name"),
+    name_key_column(),
+    # for listings, see medperf.server.paging
+    sa.Index("ix_benchmarks_owner_id", "owner_id", "id"),
+    sa.Index("ix_benchmarks_facets", *FACETS, "id"),
+    sa.Index("ix_benchmarks_owner_facets", "owner_id", *FACETS, "id"),
+    sa.Index("ix_benchmarks_name", *FACETS, "name_key", "name", "id"),
+    sa.Index("ix_benchmarks_owner_name", "owner_id", "name_key", "name", "id"),
+    sa.Index("ix_benchmarks_owner_facets_name", "owner_id", *FACETS, "name_key", "name", "id"),
 )
 
 benchmark_assets = sa.Table(

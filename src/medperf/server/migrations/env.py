@@ -10,6 +10,6 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
     render_as_batch=True,
-    transactional_ddl=True,  # SQLite can; the caller's transaction holds everything
+    transactional_ddl=True,  # both can; the caller's transaction holds everything
 )
 context.run_migrations()

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Set
 
 import sqlalchemy as sa
 
-from medperf.domain.errors import Forbidden
+from medperf.domain.permissions import Action, Standing, Verdict, decide_all
 from medperf.domain.states import State
-from medperf.server.authz import PARTY, Actor
+from medperf.server.authz import owned
 from medperf.server.mlcubes.tables import mlcubes
+
+#: What everybody may see.
+PUBLIC: dict[str, str] = {"state": State.OPERATION.value}
+_FLAGS = {"is_valid": Action.MLCUBE_SET_VALIDITY}
 
 
 def visible_to(is_admin: bool) -> sa.ColumnElement[bool]:
-    """OPERATION: any account. DEVELOPMENT: owner, admin."""
+    """OPERATION: any account. DEVELOPMENT: members of the owner, admins."""
     if is_admin:
         return sa.true()
-    return sa.or_(mlcubes.c.owner_id == PARTY, mlcubes.c.state == State.OPERATION.value)
+    public = sa.and_(*(mlcubes.c[name] == value for name, value in PUBLIC.items()))
+    return sa.or_(owned(mlcubes.c.owner_id), public)
 
 
-def check_update(actor: Actor, row: sa.Row[Any], changes: set[str]) -> None:
-    """The owner changes everything that may change; an admin only the validity.
-
-    Raises:
-        Forbidden: neither.
-    """
-    if row.owner_id == actor.party_id or (actor.is_admin and changes <= {"is_valid"}):
-        return
-    raise Forbidden("not_owner", "Only the owner changes this MLCube (an admin may change is_valid).", "Ask its owner.")
+def may_update(standing: Standing, changes: Set[str]) -> Verdict:
+    """May the actor change these fields? A change of nothing is an edit."""
+    actions = {_FLAGS.get(field, Action.MLCUBE_EDIT) for field in changes} or {Action.MLCUBE_EDIT}
+    return decide_all(sorted(actions), standing)

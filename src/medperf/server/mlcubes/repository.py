@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from medperf.server.authz import Actor
 from medperf.server.db import Transaction
 from medperf.server.mlcubes import policy
-from medperf.server.mlcubes.tables import mlcube_assets, mlcubes
+from medperf.server.mlcubes.tables import FACETS, mlcube_assets, mlcubes
 from medperf.server.paging import Listing
 from medperf.server.parties.tables import parties
 from medperf.server.responses import raw_json
@@ -28,6 +28,7 @@ COLUMNS = (
     mlcubes.c.user_metadata,
     mlcubes.c.owner_id,
     parties.c.name.label("owner_name"),
+    parties.c.kind.label("owner_kind"),
     mlcubes.c.version,
     mlcubes.c.created_at,
     mlcubes.c.modified_at,
@@ -45,7 +46,7 @@ def view(row: sa.Row[Any]) -> dict[str, Any]:
         "files": raw_json(row.files),
         "forms": raw_json(row.forms),
         "user_metadata": raw_json(row.user_metadata),
-        "owner": {"id": row.owner_id, "name": row.owner_name},
+        "owner": {"id": row.owner_id, "name": row.owner_name, "kind": row.owner_kind},
         "version": row.version,
         "created_at": row.created_at,
         "modified_at": row.modified_at,
@@ -86,11 +87,8 @@ LISTING = Listing(
     key=mlcubes.c.id,
     view=view,
     visible=policy.visible_to,
-    filters={
-        "owner": mlcubes.c.owner_id,
-        "kind": mlcubes.c.kind,
-        "state": mlcubes.c.state,
-        "name": mlcubes.c.name,
-        "is_valid": mlcubes.c.is_valid,
-    },
+    filters={"owner": mlcubes.c.owner_id, "name": mlcubes.c.name},
+    facets=FACETS,
+    public=policy.PUBLIC,
+    names=(mlcubes.c.name_key, mlcubes.c.name),
 )

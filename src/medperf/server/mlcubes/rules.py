@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+
+from medperf.domain import limits
 from medperf.domain.digests import Digest
 from medperf.domain.errors import InvalidInput
 from medperf.domain.kinds import kind_of
@@ -26,17 +29,30 @@ def check(wanted: MLCubeCreate) -> Kind:
             f"The manifest's text has {Digest.of(raw)} and {len(raw):,} bytes, but files.manifest says {ref.digest} and {ref.size:,}.",
             "Register the manifest that was uploaded.",
         )
-    manifest = parse_manifest(raw)
-    kind = kind_of(manifest)
+    manifest, kind = _parsed(raw)
     _check_files(wanted, manifest)
     _check_forms(wanted, manifest)
     return kind
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(raw: bytes) -> tuple[Manifest, Kind]:
+    """Versions of an MLCube mostly share their manifest, and parsing one costs as much as the rest of a registration."""
+    manifest = parse_manifest(raw)
+    return manifest, kind_of(manifest)
 
 
 def _check_files(wanted: MLCubeCreate, manifest: Manifest) -> None:
     inputs = [entry for task in manifest.tasks.values() for entry in task.inputs]
     if "parameters" not in wanted.files and any(entry.name == "parameters_file" for entry in inputs):
         raise _missing("parameters", "a task takes parameters_file")
+    parameters = wanted.files.get("parameters")
+    if parameters is not None and parameters.size > limits.PARAMETERS_BYTES:
+        raise InvalidInput(
+            "parameters_too_large",
+            f"The file 'parameters' has {parameters.size:,} bytes; sites read at most {limits.PARAMETERS_BYTES:,}.",
+            "Move large things to the additional files.",
+        )
     if "additional" not in wanted.files and any(_is_additional(entry) for entry in inputs):
         raise _missing("additional", "a task takes an input under additional_files/")
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import sqlalchemy as sa
 
 from medperf.domain import limits
+from medperf.domain.states import Kind, State
+from medperf.server.names import name_key_column
 from medperf.server.schema import id_column, json_column, table, time_column
+
+#: What listings tell apart, and all its values.
+FACETS: dict[str, Iterable[Any]] = {"kind": Kind, "state": State, "is_valid": (True, False)}
 
 mlcubes = table(
     "mlcubes",
@@ -24,6 +32,14 @@ mlcubes = table(
     # last: SQLite reads a row from its beginning, and lists do not need the manifest
     sa.Column("manifest_text", sa.Text, nullable=False),
     sa.UniqueConstraint("owner_id", "name"),
+    name_key_column(),
+    # for listings, see medperf.server.paging
+    sa.Index("ix_mlcubes_owner_id", "owner_id", "id"),
+    sa.Index("ix_mlcubes_facets", *FACETS, "id"),
+    sa.Index("ix_mlcubes_owner_facets", "owner_id", *FACETS, "id"),
+    sa.Index("ix_mlcubes_name", *FACETS, "name_key", "name", "id"),
+    sa.Index("ix_mlcubes_owner_name", "owner_id", "name_key", "name", "id"),
+    sa.Index("ix_mlcubes_owner_facets_name", "owner_id", *FACETS, "name_key", "name", "id"),
 )
 
 mlcube_assets = sa.Table(

@@ -1,14 +1,38 @@
-"""Statements about parties."""
+"""Statements about parties and memberships."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
+
 import sqlalchemy as sa
 
+from medperf.domain.permissions import EVERY_RIGHT, Right
 from medperf.server.db import Transaction
-from medperf.server.parties.tables import parties
+from medperf.server.parties.tables import memberships, parties
 from medperf.server.schema import now
 
 
+async def insert_party(tx: Transaction, kind: str, name: str) -> int:
+    """A new party without members; returns its id."""
+    return await tx.insert(sa.insert(parties).values(kind=kind, name=name, created_at=now()))
+
+
 async def insert_person(tx: Transaction, name: str) -> int:
-    """The personal party of a new account; returns its id."""
-    return await tx.insert(sa.insert(parties).values(kind="person", name=name, created_at=now()))
+    """The personal party of a new account; returns its id. `insert_owner` follows when the account has its id."""
+    return await insert_party(tx, "person", name)
+
+
+async def insert_owner(tx: Transaction, party_id: int, user_id: int) -> None:
+    """The first member of a new party, with every right."""
+    moment = now()
+    await tx.execute(
+        sa.insert(memberships).values(
+            party_id=party_id, user_id=user_id, created_at=moment, modified_at=moment, **columns_of(EVERY_RIGHT)
+        )
+    )
+
+
+def columns_of(rights: Collection[Right]) -> dict[str, Any]:
+    """Rights as columns of memberships."""
+    return {f"can_{right.value}": right in rights for right in Right}

@@ -8,7 +8,8 @@ from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from medperf.server.authz import Account, Visitor
+from medperf.domain.permissions import Action
+from medperf.server.authz import Actor, Visitor, may
 from medperf.server.context import Server
 from medperf.server.requests import Sent, body, describe_body
 from medperf.server.responses import answer
@@ -24,14 +25,14 @@ async def create_token(
     visitor: Visitor,
     server: Server,
     request: Request,
-    sent: Annotated[Sent[TokenCreate], Depends(body(TokenCreate), use_cache=False)],
+    sent: Annotated[Sent[TokenCreate], Depends(body(TokenCreate, idempotent=False), use_cache=False)],
 ) -> Response:
     """Log in."""
     return answer(await service.login(server, visitor, sent.value, address=service.address_of(request)), status=201)
 
 
 @router.delete("/tokens/current", status_code=204)
-async def delete_token(actor: Account, server: Server) -> Response:
+async def delete_token(actor: Annotated[Actor, may(Action.TOKEN_END)], server: Server) -> Response:
     """Log out."""
     await service.logout(server, actor)
     return Response(status_code=204)

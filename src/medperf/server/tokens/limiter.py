@@ -8,12 +8,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from medperf.server.errors import TooMany
+from medperf.server.limiter import network_of
 
 _REMEMBERED = 10_000
 
 
 class LoginLimiter:
-    """``burst`` failures at once, then one more try per ``refill_seconds``. A success forgives."""
+    """Per name and network (`network_of`) ``burst`` failures at once, then one more try per ``refill_seconds``. A success forgives."""
 
     def __init__(self, *, burst: int, refill_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._burst = burst
@@ -27,7 +28,7 @@ class LoginLimiter:
         Raises:
             TooMany: the bucket is empty; ``retry_after`` says when it is not.
         """
-        key, now = (username.lower(), address), self._clock()
+        key, now = (username.lower(), network_of(address)), self._clock()
         used, since = self._failures.pop(key, (0.0, now))
         used = max(0.0, used - (now - since) / self._refill)
         if used > self._burst - 1:
@@ -45,4 +46,4 @@ class LoginLimiter:
 
     def forgive(self, username: str, address: str) -> None:
         """The login succeeded."""
-        self._failures.pop((username.lower(), address), None)
+        self._failures.pop((username.lower(), network_of(address)), None)

@@ -32,10 +32,10 @@ async def login(server: ServerContext, visitor: Visitor, wanted: TokenCreate, *,
     server.logins.forgive(wanted.username, address)
     token = new_token()
     async with server.database.write() as tx:
-        # The password was checked outside this transaction: look again at what it was checked against.
-        current = await users.by_username(tx, wanted.username)
         if (await identify(tx, None)).instance_id != visitor.instance_id:
             raise wrong_instance()
+        # The password was checked outside this transaction: look again at what it was checked against.
+        current = await users.by_username(tx, wanted.username, keep=True)
         if current is None or current.password_hash != row.password_hash:
             raise _bad_login()
         if not current.is_active:
@@ -43,13 +43,13 @@ async def login(server: ServerContext, visitor: Visitor, wanted: TokenCreate, *,
         token_id, expires_at = await repository.insert(
             tx, token_hash=hash_token(token), user_id=current.id, seconds=server.settings.token_seconds
         )
-        await record(tx, current.id, Action.TOKEN_CREATED, f"token:{token_id}")
+        await record(tx, current.id, Action.TOKEN_CREATED, f"token:{token_id}", personal={"address": address})
         return {"token": token, "expires_at": expires_at, "user": users.view(current)}
 
 
 async def logout(server: ServerContext, actor: Actor) -> None:
     """End the login that asks."""
-    async with actor.change(server.database) as tx:
+    async with actor.change(server.database, ending=True) as tx:
         token_id = await repository.revoke(tx, actor.token_hash)
         await record(tx, actor.user_id, Action.TOKEN_REVOKED, f"token:{token_id}")
 

@@ -7,6 +7,9 @@ import sqlalchemy as sa
 from medperf.domain import limits
 from medperf.server.schema import id_column, table, time_column
 
+#: What listings tell apart, and all its values.
+FACETS = {"is_admin": (True, False), "is_active": (True, False)}
+
 users = table(
     "users",
     id_column(),
@@ -20,4 +23,7 @@ users = table(
     sa.Column("party_id", sa.ForeignKey("parties.id"), nullable=False, unique=True),
     time_column("created_at"),
     time_column("modified_at"),
+    # for listings, see medperf.server.paging
+    sa.Index("ix_users_facets", *FACETS, "id"),
+    sa.Index("ix_users_name", *FACETS, "username_key", "username", "id"),
 )

@@ -1,0 +1,1 @@
+"""Parties with members: organisations, who belongs to them, and who is invited."""

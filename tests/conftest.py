@@ -1,0 +1,13 @@
+"""What the whole suite shares."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many processes were killed: part of the promise, so it is said."""
+    passed = terminalreporter.stats.get("passed", [])
+    kills = sum(value for report in passed for name, value in report.user_properties if name == "kills")
+    if kills:
+        terminalreporter.write_line(f"Commands killed: {kills}")
