@@ -163,7 +163,13 @@ def _fill(connection: sa.Connection, *, rows: int) -> dict[str, str]:
 
 def serve(settings: Settings, ready: Any) -> None:
     """The server under test, in a process of its own."""
-    admin.serve(settings.data, port=0, http=True, requests_per_second=0, ready=lambda url, _: ready.send(url))
+    admin.serve(
+        settings.data,
+        port=0,
+        http=True,
+        requests_per_second=0,
+        ready=lambda url, _: ready.send(url),
+    )
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from medperf.server import idempotency
 from medperf.server.app import create_app
 
 from .conftest import API, PASSWORD, World, problem
@@ -79,7 +80,15 @@ def test_old_keys_go(make_world: Any) -> None:
         world.admin.post(
             "/mlcubes", world.admin.cube_body("model", name=name), headers={"Idempotency-Key": f"key-of-{name}"}
         )
-    assert world.sql("SELECT count(*) FROM idempotency_keys") == [(1,)]
+    world.run(lambda: idempotency.sweep(world.client.app.state.context))
+    assert world.sql("SELECT count(*) FROM idempotency_keys") == [(0,)]
+
+
+def test_an_old_key_is_a_new_one(make_world: Any) -> None:
+    world = make_world(idempotency_seconds=0)
+    for name in ("a", "b"):
+        made = world.admin.post("/mlcubes", world.admin.cube_body("model", name=name), headers=KEY)
+        assert (made.status_code, made.json()["name"]) == (201, name)
 
 
 def test_password_cannot_be_guessed_from_what_is_stored(world: World) -> None:

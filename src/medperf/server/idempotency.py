@@ -36,6 +36,12 @@ _SWEEP = sa.delete(idempotency_keys).where(
         .with_for_update(skip_locked=True)
     )
 )
+_FORGOTTEN = sa.delete(idempotency_keys).where(
+    _KEYS.user_id == sa.bindparam("user_id"),
+    _KEYS.route == sa.bindparam("route"),
+    _KEYS.key_hash == sa.bindparam("key_hash"),
+    _KEYS.created_at < sa.bindparam("oldest"),
+)
 _KNOWN = sa.select(_KEYS.body_hash, _KEYS.status, _KEYS.headers, _KEYS.body).where(
     _KEYS.user_id == sa.bindparam("user_id"),
     _KEYS.route == sa.bindparam("route"),
@@ -92,16 +98,30 @@ async def create_once(
             "body": "",
             "created_at": now(),
         }
-        oldest = datetime.now(UTC) - timedelta(seconds=server.settings.idempotency_seconds)
-        await tx.execute(_SWEEP, {"oldest": as_text(oldest)})
         # First, so that of two at once the other waits here for what this one makes of it.
         row_id = await tx.insert_or_none(idempotency_keys, values)
+        if row_id is None:
+            mine = {name: values[name] for name in ("user_id", "route", "key_hash")}
+            forgotten = await tx.execute(_FORGOTTEN, {**mine, "oldest": _oldest(server)})
+            row_id = await tx.insert_or_none(idempotency_keys, values) if forgotten.rowcount else None
         if row_id is None:
             return await _first_answer(tx, values)
         created = await make(tx)
         answer = {"status": created.status, "headers": dump_text(created.headers), "body": created.body.decode()}
         await tx.execute(_ANSWERED, {"row_id": row_id, **answer})
         return created.response()
+
+
+async def sweep(server: ServerContext) -> None:
+    """Forget the keys that are too old, a hundred at a time."""
+    while True:
+        async with server.database.write() as tx:
+            if not (await tx.execute(_SWEEP, {"oldest": _oldest(server)})).rowcount:
+                return
+
+
+def _oldest(server: ServerContext) -> str:
+    return as_text(datetime.now(UTC) - timedelta(seconds=server.settings.idempotency_seconds))
 
 
 async def _first_answer(tx: Transaction, values: dict[str, Any]) -> Response:

@@ -43,7 +43,7 @@ def json_column(name: str) -> sa.Column[str]:
 
 def as_text(moment: datetime) -> str:
     """The stored form of a time."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def now() -> str:

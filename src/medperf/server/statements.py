@@ -84,6 +84,23 @@ class Prepared:
         return shape.sql, [given[name] if name in given else fixed[name] for name in shape.names]
 
 
+class _Known:
+    """What was prepared for one statement object, for as long as that lives."""
+
+    __slots__ = ("__weakref__", "prepared", "statement")
+
+    def __init__(self, statement: Any, home: dict[int, _Known]) -> None:
+        number, itself = id(statement), weakref.ref(self)
+
+        def forget(_: object) -> None:
+            # Another statement may have the number by now.
+            if home.get(number) is itself():
+                home.pop(number, None)
+
+        self.statement = weakref.ref(statement, forget)
+        self.prepared: dict[tuple[str, ...], Prepared] = {}
+
+
 class Statements:
     """What was compiled for one kind of database."""
 
@@ -91,20 +108,21 @@ class Statements:
         self._dialect = dialect
         self._insert = insert
         self._insertions: dict[sa.Table, Any] = {}
-        self._known: weakref.WeakKeyDictionary[Any, dict[tuple[str, ...], Prepared]] = weakref.WeakKeyDictionary()
+        #: By the statement's identity: a WeakKeyDictionary asks SQLAlchemy for hashes, which costs more than the rest.
+        self._known: dict[int, _Known] = {}
         self._shapes: dict[Any, Shape] = {}
 
     def prepare(self, statement: Any, given: Mapping[str, Any]) -> Prepared:
         """The statement for parameters of these names."""
         names = tuple(given)
-        known = self._known.get(statement)
-        if known is None:
-            known = self._known[statement] = {}
-        found = known.get(names)
+        known = self._known.get(id(statement))
+        if known is None or known.statement() is not statement:
+            known = self._known[id(statement)] = _Known(statement, self._known)
+        found = known.prepared.get(names)
         if found is None:
             found = self._compile(statement, given, names)
             if found.shape.shared:
-                known[names] = found
+                known.prepared[names] = found
         return found
 
     def insertion(self, table: sa.Table) -> Any:

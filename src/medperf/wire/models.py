@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
@@ -21,9 +22,12 @@ def _digest(value: str) -> str:
         raise ValueError(str(error)) from error
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
 def _plain(value: str) -> str:
     """No control characters, no lone surrogates."""
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in value):
+    if _CONTROL.search(value):
         raise ValueError("control characters are not allowed")
     try:
         value.encode()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from medperf.domain.digests import Digest
 from medperf.domain.errors import InvalidInput, ServerUnavailable
+from medperf.server import idempotency
 from medperf.server.assets import repository
 from medperf.server.assets.store import in_thread
 from medperf.server.audit.service import Action, record
@@ -46,6 +47,7 @@ async def sweep(server: ServerContext, *, whole: bool) -> None:
     for other in instances:
         if other != instance_id:
             await in_thread(server.store.remove_instance, other)
+    await idempotency.sweep(server)
     await _expire_uploads(server, instance_id)
     await _drop_unknown_uploads(server, instance_id)
     if whole:
