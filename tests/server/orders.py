@@ -63,7 +63,7 @@ class Theatre:
     client: httpx2.AsyncClient
     #: A connection of its own, on PostgreSQL.
     watch: Any = None
-    #: At every step, and there the other one stopped at every third of its own; else at every second step.
+    #: At every step, and at every third the other one stopped at every third of its own; else at every second step.
     thorough: bool = False
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     #: For every play: the outcome and the order of steps.
@@ -132,7 +132,7 @@ class Theatre:
         for first, second, *others in [tuple(names)] if scene.alike else itertools.permutations(names):
             then: list[Move] = [(other, None) for other in (*others, first)]
             for steps in itertools.count(1, 1 if self.thorough or self.watch is None else 2):
-                for inner in itertools.count(1, 3) if self.thorough else (None,):
+                for inner in itertools.count(1, 3) if self.thorough and steps % 3 == 1 else (None,):
                     yield prepare(), [(first, steps), (second, inner), *then]
                     trace = [name for name, _ in self.played[-1][1].trace]
                     if inner is not None and trace.count(second) <= inner:

@@ -100,7 +100,7 @@ def _whole(document: Any, error: ValidationError) -> bool:
     if too_many_errors(error):
         return False
     for entry in error.errors(include_url=False, include_context=False):
-        if entry["type"] == "int_type" and isinstance(entry["input"], float) and entry["input"].is_integer():
+        if entry["type"] == "int_type" and _is_whole(entry["input"]):
             *path, last = entry["loc"]
             holder = document
             with suppress(LookupError, TypeError):  # a place that only pydantic knows
@@ -109,6 +109,11 @@ def _whole(document: Any, error: ValidationError) -> bool:
                 holder[last] = int(entry["input"])
                 found = True
     return found
+
+
+def _is_whole(value: Any) -> bool:
+    # Beyond 64 bits there is no whole number that anything here takes.
+    return isinstance(value, float) and abs(value) < 2**63 and value.is_integer()
 
 
 def query(model: type[T]) -> Callable[[Request], Awaitable[T]]:

@@ -267,7 +267,8 @@ def _run_words(scene: Scene) -> list[str]:
 
 def _tested(scene: Scene, again: Ended) -> None:
     found = scene.ask("test", "ls")["items"]
-    assert {item["state"] for item in found} == {"passed"}
+    # Who is asked to end notes that; who is killed cannot.
+    assert {"passed"} <= {item["state"] for item in found} <= {"passed", "interrupted"}
 
 
 def _first_id(noun: str) -> Callable[[Scene], list[str]]:

@@ -100,6 +100,7 @@ class AuditFolder:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
         from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+        _sweep(self.key_file)
         found = self.key()
         if found is not None:
             return found
@@ -135,6 +136,7 @@ class AuditFolder:
 
     def set_head(self, head: Head) -> None:
         """Remember a checkpoint: the whole file or none of it, on the disk."""
+        _sweep(self.head_file)
         _write(self.head_file, json.dumps(asdict(head), indent=1).encode() + b"\n").replace(self.head_file)
         _sync_folder(self.head_file.parent)
 
@@ -184,9 +186,17 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
+def _sweep(target: Path) -> None:
+    """Remove what processes that were killed left of their drafts."""
+    for draft in target.parent.glob(f".{target.name}.*"):
+        process = draft.name.removeprefix(f".{target.name}.").partition(".")[0]
+        if process.isdecimal() and not Path("/proc", process).exists():
+            draft.unlink(missing_ok=True)
+
+
 def _write(target: Path, content: bytes) -> Path:
     """``content`` in a file beside ``target``, on the disk, for its owner alone."""
-    path = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    path = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(8)}")
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -24,6 +26,7 @@ _NAMESPACES = (
     "Allow unprivileged user namespaces: sysctl -w user.max_user_namespaces=15000; on Ubuntu 23.10 or newer also "
     "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0 or an AppArmor profile for bwrap."
 )
+_PREFIX = "medperf-probe-"
 _CGROUP_FIX = "Run as root or in a delegated group (systemd-run --user --scope -p Delegate=yes) for a hard limit."
 
 
@@ -90,8 +93,19 @@ def rules(host: Host) -> tuple[RuleReport, ...]:
     )
 
 
+def _sweep() -> None:
+    """Remove what a killed ``doctor`` of this account left."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        process = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if not process.isdecimal() or Path("/proc", process).exists() or folder.is_symlink():
+            continue
+        if folder.stat().st_uid == os.geteuid():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _try(host: Host) -> str | None:
-    with tempfile.TemporaryDirectory(prefix="medperf-probe-") as name:
+    _sweep()
+    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-") as name:
         log = Path(name, "log")
         policy = ConfinementPolicy().with_limits(wall_seconds=20.0, grace_seconds=1.0)
         if filter_path(platform.machine()) is None:
