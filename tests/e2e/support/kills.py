@@ -188,6 +188,12 @@ def inside(person: Person, *words: str) -> playing.Answer:
     return playing.Answer(text.getvalue(), code)
 
 
+def _below(process: psutil.Process) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.children(recursive=True)
+    return []
+
+
 @contextlib.contextmanager
 def no_orphans(*, timeout: float = 30) -> Iterator[None]:
     """Whatever the processes inside leave behind becomes ours, and must end by itself."""
@@ -198,7 +204,9 @@ def no_orphans(*, timeout: float = 30) -> Iterator[None]:
     try:
         yield
     finally:
-        left = [child for child in ours.children(recursive=True) if child.pid not in before]
+        # Not what belongs to a child that was there before: a database of other tests in this process.
+        new = [child for child in ours.children() if child.pid not in before]
+        left = new + [below for child in new for below in _below(child)]
         _, alive = psutil.wait_procs(left, timeout=timeout)
         libc.prctl(_SUBREAPER, 0, 0, 0, 0)
     assert alive == [], alive
