@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
@@ -20,6 +21,7 @@ class Signals:
         self._cancel: threading.Event | None = None
         self._quiet = False
         self._asking = False
+        self._asked = False
         self._count = 0
         self._before: dict[signal.Signals, Any] = {}
 
@@ -39,7 +41,7 @@ class Signals:
     @contextlib.contextmanager
     def watch(self, cancel: threading.Event | None, *, quiet: bool = False) -> Iterator[None]:
         """While inside, the first signal sets ``cancel``, so that the flow stops its containers and raises `Interrupted`."""
-        self._cancel, self._quiet = cancel, quiet
+        self._cancel, self._quiet, self._asked = cancel, quiet, False
         try:
             yield
         finally:
@@ -63,9 +65,12 @@ class Signals:
         self._count += 1
         if self._count > 2:
             os._exit(130)
-        if self._cancel is None or self._asking or self._cancel.is_set():
+        if self._cancel is None or self._asking or self._asked or self._cancel.is_set():
             raise KeyboardInterrupt
-        self._cancel.set()
+        self._asked = True
+        # Not from here: the main thread may be waiting for this very event, holding its lock, and would wait for itself.
+        # A `threading.Thread` takes locks of its own to start, so the bare kind it is.
+        _thread.start_new_thread(self._cancel.set, ())
         if not self._quiet:
             with contextlib.suppress(OSError):
                 os.write(2, MESSAGE)
