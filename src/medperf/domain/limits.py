@@ -32,6 +32,17 @@ METRIC_KEYS = 1000
 METRIC_KEY_LENGTH = 128
 METRIC_DECIMALS = 10
 
+STATISTIC_KEYS = 1000
+STATISTIC_KEYS_ALONE = 200  # of a dataset without a benchmark, where no contract says what they are called
+STATISTIC_NUMBERED = 100  # names side by side that differ in digits only
+STATISTIC_WORDS = 256
+STATISTIC_DIGITS = 15  # all of a number's; a float holds as many exactly
+STATISTIC_DECIMALS = 6
+
+POLICY_BYTES = 64 * 1024
+POLICY_ENTRIES = 1000  # of one list
+RESULT_CELLS = 1_000_000  # of a benchmark's table
+
 ID_MAX = 2**31 - 1
 PAGE_DEFAULT = 32
 PAGE_MAX = 256
@@ -47,3 +58,11 @@ ORGANISATIONS_PER_USER = 64  # made by, and belonged to by, one account
 ORGANISATION_MEMBERS = 256
 ORGANISATION_INVITATIONS = 64  # open at once
 INVITATION_DAYS = 14
+
+ASSOCIATION_ASKS = 64  # of one asset in one benchmark, ended ones included
+AUTO_APPROVED_PARTIES = 256
+PRIORITY_MAX = 1_000_000
+ATTEMPTS_PER_EXECUTION = 256
+LOST_AFTER_SECONDS = 300  # without a heartbeat
+HEARTBEAT_SECONDS = 60  # between two
+REASON_LENGTH = 500

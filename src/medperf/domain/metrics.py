@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Literal
 
 from medperf.domain import limits
 from medperf.domain.errors import InvalidInput
+from medperf.domain.values import NAME, digits_of, is_number, leaves
 
 CONTRACT_VERSION = 1
 CASES = "cases"
 _CASE_KEYS = ("evaluated", "failed", "total")
-_KEY = re.compile(r"[^\x00-\x1f\x7f.]{1,64}")
 
 #: Words in a metric's name that say "the less, the better".
 _LOWER_IS_BETTER = frozenset(
@@ -104,50 +102,20 @@ def flatten_metrics(document: Any) -> dict[str, Any]:
         InvalidInput: no mapping, empty, lists, records smuggled as keys, too many or too long keys.
     """
     if not isinstance(document, dict) or not document:
-        raise InvalidInput(
-            "bad_metrics",
+        raise _bad_metrics(
             "The evaluator's metrics are no mapping with entries.",
             "Write a YAML mapping such as 'AUC: {Edema: 0.91}'.",
         )
     found: dict[str, Any] = {}
-
-    def walk(prefix: str, value: Any) -> None:
+    for key, value in leaves(document, _bad_metrics, noun="metric", most=limits.METRIC_KEYS):
         if isinstance(value, dict):
-            if not value:
-                raise InvalidInput(
-                    "bad_metrics", f"The metric {prefix!r} is an empty mapping.", "Leave it out or give it entries."
-                )
-            for key, entry in value.items():
-                name = str(key)
-                if not _KEY.fullmatch(name):
-                    raise InvalidInput(
-                        "bad_metrics",
-                        f"The metric name {name[:70]!r} is not allowed.",
-                        "Use 1 to 64 characters without dots or control characters.",
-                    )
-                walk(f"{prefix}.{name}" if prefix else name, entry)
-            return
+            raise _bad_metrics(f"The metric {key!r} is an empty mapping.", "Leave it out or give it entries.")
         if isinstance(value, list):
-            raise InvalidInput(
-                "bad_metrics",
-                f"The metric {prefix!r} is a list; only numbers and declared words leave a site.",
+            raise _bad_metrics(
+                f"The metric {key!r} is a list; only numbers and declared words leave a site.",
                 "Report one value per key.",
             )
-        if len(prefix) > limits.METRIC_KEY_LENGTH:
-            raise InvalidInput(
-                "bad_metrics",
-                f"The metric name {prefix[:60]!r}... is longer than {limits.METRIC_KEY_LENGTH} characters.",
-                "Shorten it.",
-            )
-        if isinstance(value, float) and not math.isfinite(value):
-            value = None
-        found[prefix] = value
-        if len(found) > limits.METRIC_KEYS:
-            raise InvalidInput(
-                "bad_metrics", f"More than {limits.METRIC_KEYS} metrics are reported.", "Report aggregates, not cases."
-            )
-
-    walk("", document)
+        found[key] = value
     return found
 
 
@@ -261,19 +229,16 @@ def _check_contract(contract: MetricsContract) -> None:
         numbers = [value for value in (rule.minimum, rule.maximum) if value is not None]
         if (
             len(rule.key) > limits.METRIC_KEY_LENGTH
-            or not all(_KEY.fullmatch(part) for part in rule.key.split("."))
+            or not all(NAME.fullmatch(part) for part in rule.key.split("."))
             or rule.key.split(".")[0] == CASES
             or rule.type not in ("number", "integer", "enum")
             or rule.direction not in ("higher", "lower", "none")
             or isinstance(rule.decimals, bool)
             or not isinstance(rule.decimals, int)
             or not 0 <= rule.decimals <= limits.METRIC_DECIMALS
-            or any(
-                isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)
-                for value in numbers
-            )
+            or not all(is_number(value) for value in numbers)
             or (len(numbers) == 2 and numbers[0] > numbers[1])
-            or any(not isinstance(value, str) or not _KEY.fullmatch(value) for value in rule.values)
+            or any(not isinstance(value, str) or not NAME.fullmatch(value) for value in rule.values)
             or (rule.type == "enum") != bool(rule.values)
         ):
             raise _bad_contract(f"the rule for {rule.key[:60]!r} is not valid")
@@ -302,22 +267,22 @@ def _check_value(rule: MetricRule, value: Any) -> None:
         if value not in rule.values:
             raise _broken(f"{rule.key!r} is {str(value)[:40]!r}, not one of {', '.join(rule.values)}")
         return
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or (rule.type == "integer" and not isinstance(value, int))
-    ):
+    if not is_number(value) or (rule.type == "integer" and not isinstance(value, int)):
         raise _broken(
             f"{rule.key!r} is {str(value)[:40]!r}, not {'a whole number' if rule.type == 'integer' else 'a number'}"
         )
     if (rule.minimum is not None and value < rule.minimum) or (rule.maximum is not None and value > rule.maximum):
         raise _broken(f"{rule.key!r} is {value}, outside {rule.minimum} to {rule.maximum}")
-    exponent = Decimal(repr(value)).normalize().as_tuple().exponent
-    if isinstance(exponent, int) and -exponent > rule.decimals:
+    decimals = digits_of(value)[1]
+    if decimals > rule.decimals:
         raise _broken(
-            f"{rule.key!r} has {-exponent} digits after the point; at most {rule.decimals} are allowed",
+            f"{rule.key!r} has {decimals} digits after the point; at most {rule.decimals} are allowed",
             f"Let the evaluator write round(value, {rule.decimals}).",
         )
+
+
+def _bad_metrics(what: str, fix: str) -> InvalidInput:
+    return InvalidInput("bad_metrics", what, fix)
 
 
 def _broken(what: str, fix: str = "Mend the evaluator, or the contract before it is frozen.") -> InvalidInput:

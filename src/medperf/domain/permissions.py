@@ -27,8 +27,8 @@ class Right(StrEnum):
 
 _MEANINGS = {
     Right.MANAGE: "members and their rights, invitations, the name, validity and activity, decisions about associations",
-    Right.OPERATE: "register and edit MLCubes and benchmarks, upload and delete assets, ask for associations, run",
-    Right.RELEASE: "release results",
+    Right.OPERATE: "register and edit MLCubes, benchmarks and datasets, upload and delete assets, ask for associations, run",
+    Right.RELEASE: "release, withhold and retract results",
 }
 EVERY_RIGHT = frozenset(Right)
 
@@ -79,10 +79,30 @@ class Action(StrEnum):
     INVITATION_CANCEL = "invitation.cancel"
     INVITATION_READ = "invitation.read"
     INVITATION_ANSWER = "invitation.answer"
+    DATASET_LIST = "dataset.list"
+    DATASET_READ = "dataset.read"
+    DATASET_REGISTER = "dataset.register"
+    DATASET_EDIT = "dataset.edit"
+    DATASET_SET_VALIDITY = "dataset.set_validity"
+    DATASET_SET_ACTIVITY = "dataset.set_activity"
+    ASSOCIATION_LIST = "association.list"
+    ASSOCIATION_READ = "association.read"
     ASSOCIATION_ASK = "association.ask"
+    ASSOCIATION_CANCEL = "association.cancel"
     ASSOCIATION_DECIDE = "association.decide"
-    EXECUTION_RUN = "execution.run"
+    ASSOCIATION_REVOKE = "association.revoke"
+    ASSOCIATION_SET_PRIORITY = "association.set_priority"
+    ASSOCIATION_SET_POLICY = "association.set_policy"
+    EXECUTION_LIST = "execution.list"
+    EXECUTION_READ = "execution.read"
+    EXECUTION_REGISTER = "execution.register"
+    EXECUTION_REPORT = "execution.report"
+    RESULT_LIST = "result.list"
+    RESULT_READ = "result.read"
     RESULT_RELEASE = "result.release"
+    RESULT_WITHHOLD = "result.withhold"
+    RESULT_RETRACT = "result.retract"
+    INBOX_READ = "inbox.read"
 
 
 class Who(StrEnum):
@@ -98,6 +118,12 @@ class Who(StrEnum):
     READER = "any account that it is published to"
     ADDRESSEE = "the account it is about"
     RESCUER = "an admin, while it has no manager who is active"
+    ASKED_MANAGER = "who may manage for the side that was asked"
+    ASKED_MEMBER = "a member of the side that was asked"
+    BENCHMARK_MANAGER = "who may manage for the owner of its benchmark"
+    BENCHMARK_MEMBER = "a member of the owner of its benchmark"
+    ASKED_TO_JOIN = "a member of the owner of a benchmark that it asked to join"
+    MODEL_MEMBER = "a member of the owner of its model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +132,19 @@ class Standing:
 
     Args:
         account: whether there is an account at all.
-        rights: held in the party that owns the thing; empty = no member of it.
+        rights: held in the party that owns the thing; empty = no member of it. An association belongs to the side that asked, or is
+            about to; an execution, its attempts and its results to the dataset's owner.
         personal: that party is the actor's own personal one.
         published: the thing is open to the account without belonging to it: an MLCube in OPERATION, an approved benchmark, an asset that
-            is the demo data, or a file of the preparator or evaluator, of a benchmark which the account sees.
+            is the demo data, or a file of the preparator or evaluator, of a benchmark which the account sees; the approved association
+            of a model in such a benchmark; a result that the benchmark's policy shows to the account
+            (`medperf.domain.executions.ResultsVisibility`).
         addressed: the thing is about this very account: its own membership, an invitation to it.
         unmanaged: the thing is an organisation none of whose managers has an active account.
+        asked: rights held in the side of an association that was asked.
+        benchmark: rights held in the owner of the benchmark that an association, execution or result is in; of a dataset: in the owner of
+            any benchmark that `medperf.domain.associations.shows_dataset` says.
+        model: rights held in the owner of the model of an execution or result.
     """
 
     account: bool = True
@@ -121,11 +154,26 @@ class Standing:
     published: bool = False
     addressed: bool = False
     unmanaged: bool = False
+    asked: frozenset[Right] = frozenset()
+    benchmark: frozenset[Right] = frozenset()
+    model: frozenset[Right] = frozenset()
 
     @property
     def is_member(self) -> bool:
         """Whether the actor belongs to the owner. A member has at least one right."""
         return bool(self.rights)
+
+    def held(self, who: Who) -> frozenset[Right]:
+        """The rights in the party that such a group is about."""
+        match who:
+            case Who.ASKED_MANAGER | Who.ASKED_MEMBER:
+                return self.asked
+            case Who.BENCHMARK_MANAGER | Who.BENCHMARK_MEMBER | Who.ASKED_TO_JOIN:
+                return self.benchmark
+            case Who.MODEL_MEMBER:
+                return self.model
+            case _:
+                return self.rights
 
     def within(self, who: Who) -> bool:
         """Whether this actor is one of those."""
@@ -136,20 +184,15 @@ class Standing:
                 return self.account
             case Who.ADMIN:
                 return self.is_admin
-            case Who.MANAGER:
-                return Right.MANAGE in self.rights
-            case Who.OPERATOR:
-                return Right.OPERATE in self.rights
-            case Who.RELEASER:
-                return Right.RELEASE in self.rights
-            case Who.MEMBER:
-                return self.is_member
             case Who.READER:
                 return self.account and self.published
             case Who.ADDRESSEE:
                 return self.addressed
             case Who.RESCUER:
                 return self.is_admin and self.unmanaged
+            case _:
+                held = self.held(who)
+                return _RIGHTS[who][0] in held if who in _RIGHTS else bool(held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,19 +273,50 @@ RULES: Mapping[Action, Rule] = {
     Action.INVITATION_CANCEL: Rule("cancel an invitation to this organisation", (_W.MANAGER, _W.RESCUER)),
     Action.INVITATION_READ: Rule("see the invitations to themselves", (_W.ACCOUNT,)),
     Action.INVITATION_ANSWER: Rule("answer an invitation", (_W.ADDRESSEE,)),
+    Action.DATASET_LIST: Rule("list the datasets they may see", (_W.ACCOUNT,)),
+    Action.DATASET_READ: Rule("see a dataset and its statistics", (_W.MEMBER, _W.ASKED_TO_JOIN, _W.ADMIN)),
+    Action.DATASET_REGISTER: Rule("register a dataset", (_W.OPERATOR,)),
+    Action.DATASET_EDIT: Rule("edit this dataset", (_W.OPERATOR,)),
+    Action.DATASET_SET_VALIDITY: Rule("say whether this dataset is valid", (_W.MANAGER, _W.ADMIN)),
+    Action.DATASET_SET_ACTIVITY: Rule("say whether this dataset is active", (_W.MANAGER,)),
+    Action.ASSOCIATION_LIST: Rule("list the associations they may see", (_W.ACCOUNT,)),
+    Action.ASSOCIATION_READ: Rule("see an association", (_W.MEMBER, _W.ASKED_MEMBER, _W.READER, _W.ADMIN)),
     Action.ASSOCIATION_ASK: Rule("ask for an association", (_W.OPERATOR,)),
-    Action.ASSOCIATION_DECIDE: Rule("decide about an association", (_W.MANAGER,)),
-    Action.EXECUTION_RUN: Rule("run an execution", (_W.OPERATOR,)),
+    Action.ASSOCIATION_CANCEL: Rule("take back the request for an association", (_W.OPERATOR, _W.MANAGER)),
+    Action.ASSOCIATION_DECIDE: Rule("approve or reject an association", (_W.ASKED_MANAGER,)),
+    Action.ASSOCIATION_REVOKE: Rule("revoke an association", (_W.MANAGER, _W.ASKED_MANAGER)),
+    Action.ASSOCIATION_SET_PRIORITY: Rule("say which model of a benchmark runs first", (_W.BENCHMARK_MANAGER,)),
+    Action.ASSOCIATION_SET_POLICY: Rule("say whose requests this benchmark approves by itself", (_W.MANAGER,)),
+    Action.EXECUTION_LIST: Rule("list the executions they may see", (_W.ACCOUNT,)),
+    Action.EXECUTION_READ: Rule(
+        "see an execution and its attempts", (_W.MEMBER, _W.BENCHMARK_MEMBER, _W.MODEL_MEMBER, _W.ADMIN)
+    ),
+    Action.EXECUTION_REGISTER: Rule("register an execution or an attempt", (_W.OPERATOR,)),
+    Action.EXECUTION_REPORT: Rule("report about an attempt", (_W.OPERATOR,)),
+    Action.RESULT_LIST: Rule("list the results they may see", (_W.ACCOUNT,)),
+    Action.RESULT_READ: Rule("see a result", (_W.MEMBER, _W.BENCHMARK_MEMBER, _W.MODEL_MEMBER, _W.READER)),
     Action.RESULT_RELEASE: Rule("release results", (_W.RELEASER,)),
+    Action.RESULT_WITHHOLD: Rule("withhold results", (_W.RELEASER,)),
+    Action.RESULT_RETRACT: Rule("retract results", (_W.RELEASER,)),
+    Action.INBOX_READ: Rule("see what waits for them", (_W.ACCOUNT,)),
 }
 #: Defined before there is a route for them, so that the rights mean the same from the first member on.
 WITHOUT_ROUTE = frozenset(
-    {Action.ASSOCIATION_ASK, Action.ASSOCIATION_DECIDE, Action.EXECUTION_RUN, Action.RESULT_RELEASE}
+    action
+    for action in Action
+    if action.value.partition(".")[0] in ("dataset", "association", "execution", "result", "inbox")
 )
 
 #: Groups that an actor is in or not whatever the thing is.
 _OF_THE_ACTOR = frozenset({Who.ANYONE, Who.ACCOUNT, Who.ADMIN})
-_RIGHTS = {Who.MANAGER: Right.MANAGE, Who.OPERATOR: Right.OPERATE, Who.RELEASER: Right.RELEASE}
+#: Groups that a right makes: the right, and whose.
+_RIGHTS = {
+    Who.MANAGER: (Right.MANAGE, "its owner"),
+    Who.OPERATOR: (Right.OPERATE, "its owner"),
+    Who.RELEASER: (Right.RELEASE, "its owner"),
+    Who.ASKED_MANAGER: (Right.MANAGE, "the side that was asked"),
+    Who.BENCHMARK_MANAGER: (Right.MANAGE, "the owner of its benchmark"),
+}
 _ALLOWED = Verdict(True)
 
 
@@ -276,16 +350,26 @@ def _refusal(rule: Rule, standing: Standing) -> Verdict:
         return Verdict(
             False, "admin_only", f"Only an admin of the server may {rule.says}.", "Ask an admin of this server."
         )
-    right = next((_RIGHTS[who] for who in rule.may if who in _RIGHTS), None)
-    if right is not None and standing.is_member:
-        yours = ", ".join(sorted(standing.rights))
-        return Verdict(
-            False,
-            "missing_right",
-            f"To {rule.says} takes the right to {right.value} for its owner; yours: {yours}.",
-            "Ask a manager of the organisation; see: medperf organisation members",
-        )
+    for who in rule.may:
+        if who in _RIGHTS and (held := standing.held(who)):
+            right, whose = _RIGHTS[who]
+            yours = ", ".join(sorted(held))
+            return Verdict(
+                False,
+                "missing_right",
+                f"To {rule.says} takes the right to {right.value} for {whose}; yours: {yours}.",
+                "Ask a manager of the organisation; see: medperf organisation members",
+            )
     if rule.may == (Who.ADDRESSEE,):
         return Verdict(False, "not_yours", f"Only the account it is about may {rule.says}.", "Nothing is to be done.")
+    if rule.may == (Who.ASKED_MANAGER,):
+        return Verdict(
+            False,
+            "other_side_decides",
+            f"Only the side that was asked may {rule.says}.",
+            "Wait for them, or take the request back with: medperf association cancel",
+        )
+    if rule.may == (Who.BENCHMARK_MANAGER,):
+        return Verdict(False, "not_owner", f"Only the benchmark's owner may {rule.says}.", "Ask the benchmark's owner.")
     also = " or an admin" if Who.ADMIN in rule.may else ""
     return Verdict(False, "not_owner", f"Only its owner{also} may {rule.says}.", "Ask its owner.")

@@ -40,6 +40,7 @@ class Approval(StrEnum):
 OPERATION_EDITABLE: dict[str, frozenset[str]] = {
     "mlcube": frozenset({"is_valid", "user_metadata"}),
     "benchmark": frozenset({"is_valid", "is_active", "user_metadata"}),
+    "dataset": frozenset({"is_valid", "is_active", "site_label"}),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,15 +36,20 @@ STANDINGS = st.builds(
     published=st.booleans(),
     addressed=st.booleans(),
     unmanaged=st.booleans(),
+    asked=st.frozensets(st.sampled_from(Right)),
+    benchmark=st.frozensets(st.sampled_from(Right)),
+    model=st.frozensets(st.sampled_from(Right)),
 )
 
 
 def everything() -> Iterator[Standing]:
-    """Every standing of somebody with an account."""
+    """Every standing of somebody with an account; what they hold elsewhere, one party at a time."""
     rights = [frozenset(found) for size in range(4) for found in itertools.combinations(Right, size)]
     for held, *flags in itertools.product(rights, *([(False, True)] * 4)):
         admin, published, addressed, unmanaged = flags
-        yield Standing(is_admin=admin, rights=held, published=published, addressed=addressed, unmanaged=unmanaged)
+        here = Standing(is_admin=admin, rights=held, published=published, addressed=addressed, unmanaged=unmanaged)
+        yield here
+        yield from (replace(here, **{party: some}) for party in ("asked", "benchmark", "model") for some in rights[1:])
 
 
 def test_every_action_has_a_rule() -> None:
@@ -86,8 +92,6 @@ def test_all_or_the_first_refusal(actions: list[Action], standing: Standing) -> 
 @given(st.sampled_from(Action), STANDINGS)
 def test_more_rights_never_take_away(action: Action, standing: Standing) -> None:
     """But for decisions about what is one's own."""
-    from dataclasses import replace
-
     more = replace(standing, rights=EVERY_RIGHT)
     if action is not Action.BENCHMARK_DECIDE and decide(action, standing).allowed:
         assert decide(action, more).allowed
@@ -102,7 +106,8 @@ def test_the_meaning_of_the_rights() -> None:
         for right in Right
     }
     read = {"mlcube.read", "benchmark.read", "asset.read", "asset.read_content", "organisation.read", "member.list"}
-    assert opened[Right.RELEASE] == read | {"result.release"}
+    read |= {"dataset.read", "association.read", "execution.read", "result.read"}
+    assert opened[Right.RELEASE] == read | {"result.release", "result.withhold", "result.retract"}
     assert opened[Right.OPERATE] == read | {
         "mlcube.register",
         "mlcube.edit",
@@ -110,8 +115,12 @@ def test_the_meaning_of_the_rights() -> None:
         "benchmark.edit",
         "asset.upload",
         "asset.delete",
+        "dataset.register",
+        "dataset.edit",
         "association.ask",
-        "execution.run",
+        "association.cancel",
+        "execution.register",
+        "execution.report",
     }
     assert opened[Right.MANAGE] == read | {
         "mlcube.set_validity",
@@ -123,8 +132,73 @@ def test_the_meaning_of_the_rights() -> None:
         "invitation.send",
         "invitation.list",
         "invitation.cancel",
-        "association.decide",
+        "dataset.set_validity",
+        "dataset.set_activity",
+        "association.cancel",
+        "association.revoke",
+        "association.set_policy",
     }
+
+
+def opened_by(standing: Standing) -> set[str]:
+    """What a standing opens beyond an account, and what an account opens."""
+    return {
+        action.value for action in Action if decide(action, standing).allowed and not decide(action, Standing()).allowed
+    }
+
+
+def test_what_the_other_parties_open() -> None:
+    """A dataset, an association, an execution and a result are between two or three owners."""
+    for right in Right:
+        held = frozenset({right})
+        manages = right is Right.MANAGE
+        decisions = {"association.decide", "association.revoke"} if manages else set()
+        assert opened_by(Standing(asked=held)) == {"association.read"} | decisions
+        order = {"association.set_priority"} if manages else set()
+        assert opened_by(Standing(benchmark=held)) == {"dataset.read", "execution.read", "result.read"} | order
+        assert opened_by(Standing(model=held)) == {"execution.read", "result.read"}
+    published = {"mlcube.read", "benchmark.read", "asset.read", "asset.read_content", "association.read", "result.read"}
+    assert opened_by(Standing(published=True)) == published
+
+
+@given(STANDINGS)
+def test_the_side_that_asked_never_approves(standing: Standing) -> None:
+    """Whatever else they are, admins too: it takes the right to manage for the side that was asked."""
+    verdict = decide(Action.ASSOCIATION_DECIDE, standing)
+    assert verdict.allowed == (standing.account and Right.MANAGE in standing.asked)
+
+
+@given(STANDINGS)
+def test_statistics_are_for_owner_admin_and_the_benchmarks_asked(standing: Standing) -> None:
+    allowed = decide(Action.DATASET_READ, standing).allowed
+    seen = bool(standing.rights or standing.benchmark or standing.is_admin)
+    assert allowed == (standing.account and seen)
+
+
+@given(STANDINGS)
+def test_who_reads_results(standing: Standing) -> None:
+    """Being an admin is no reason."""
+    seen = standing.rights or standing.benchmark or standing.model or standing.published
+    assert decide(Action.RESULT_READ, standing).allowed == (standing.account and bool(seen))
+
+
+@given(st.sampled_from([Action.RESULT_RELEASE, Action.RESULT_WITHHOLD, Action.RESULT_RETRACT]), STANDINGS)
+def test_only_who_may_release_for_the_data_decides_about_results(action: Action, standing: Standing) -> None:
+    assert decide(action, standing).allowed == (standing.account and Right.RELEASE in standing.rights)
+
+
+def test_refusals_name_the_party_whose_right_is_missing() -> None:
+    other = frozenset({Right.OPERATE})
+    verdict = decide(Action.ASSOCIATION_DECIDE, Standing(asked=other))
+    assert (verdict.code, "manage for the side that was asked" in verdict.reason) == ("missing_right", True)
+    verdict = decide(Action.ASSOCIATION_DECIDE, Standing(rights=EVERY_RIGHT))
+    assert (verdict.code, "cancel" in verdict.fix) == ("other_side_decides", True)
+    verdict = decide(Action.ASSOCIATION_SET_PRIORITY, Standing(rights=EVERY_RIGHT))
+    assert (verdict.code, "benchmark's owner" in verdict.reason) == ("not_owner", True)
+    verdict = decide(Action.ASSOCIATION_SET_PRIORITY, Standing(benchmark=other))
+    assert (verdict.code, "owner of its benchmark" in verdict.reason) == ("missing_right", True)
+    verdict = decide(Action.ASSOCIATION_REVOKE, Standing(asked=other))
+    assert verdict.code == "missing_right"
 
 
 @given(STANDINGS)
@@ -145,7 +219,16 @@ def test_an_admin_is_no_owner(standing: Standing) -> None:
             Action.ASSET_DELETE,
             Action.ASSET_UPLOAD,
             Action.ORGANISATION_RENAME,
+            Action.DATASET_EDIT,
+            Action.DATASET_REGISTER,
+            Action.DATASET_SET_ACTIVITY,
+            Action.ASSOCIATION_ASK,
+            Action.ASSOCIATION_CANCEL,
+            Action.EXECUTION_REGISTER,
+            Action.EXECUTION_REPORT,
             Action.RESULT_RELEASE,
+            Action.RESULT_WITHHOLD,
+            Action.RESULT_RETRACT,
         ):
             assert not decide(action, standing).allowed
 
