@@ -7,6 +7,7 @@ on the server), the verdicts here are for what is in sight.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -112,6 +113,7 @@ class Standing:
             is the demo data, or a file of the preparator or evaluator, of a benchmark which the account sees.
         addressed: the thing is about this very account: its own membership, an invitation to it.
         unmanaged: the thing is an organisation none of whose managers has an active account.
+        organisation: name of the one that owns the thing (or is it), for what a refusal advises; empty: none, or not known.
     """
 
     account: bool = True
@@ -121,6 +123,7 @@ class Standing:
     published: bool = False
     addressed: bool = False
     unmanaged: bool = False
+    organisation: str = ""
 
     @property
     def is_member(self) -> bool:
@@ -279,11 +282,12 @@ def _refusal(rule: Rule, standing: Standing) -> Verdict:
     right = next((_RIGHTS[who] for who in rule.may if who in _RIGHTS), None)
     if right is not None and standing.is_member:
         yours = ", ".join(sorted(standing.rights))
+        managers = f"; see: medperf organisation members {shlex.quote(standing.organisation)}"
         return Verdict(
             False,
             "missing_right",
             f"To {rule.says} takes the right to {right.value} for its owner; yours: {yours}.",
-            "Ask a manager of the organisation; see: medperf organisation members",
+            f"Ask a manager of the organisation{managers if standing.organisation else '.'}",
         )
     if rule.may == (Who.ADDRESSEE,):
         return Verdict(False, "not_yours", f"Only the account it is about may {rule.says}.", "Nothing is to be done.")
