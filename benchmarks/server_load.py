@@ -6,7 +6,7 @@ A real server (uvicorn, one worker) and, for PostgreSQL, a real cluster with fsy
 machine, with keep-alive connections over raw sockets. Every request carries a bearer token, which is looked up each time. The
 tables of benchmarks and of MLCubes hold that many rows each. ``list`` asks for a page of 32 after a random id, as an account that may see
 nine rows of ten; ``list-few`` as one that may see its own hundred only, among rows that are all hidden from it; ``search`` asks for names that
-begin with something; ``get`` reads one benchmark; ``post`` registers an MLCube with an Idempotency-Key.
+begin with something; ``get`` reads one benchmark; ``post`` registers an MLCube with an Idempotency-Key, fifty accounts in turn.
 
 The baseline is what the rival did in the same setting on a machine like this: 84 lists and 75 posts per second. Rounds of a
 database's sizes are interleaved, and the median round counts, so that a busy moment of the machine does not pass for a slow table.
@@ -46,6 +46,8 @@ from medperf.testing.postgres import Cluster
 RIVAL = {"list": 84, "list-few": 84, "post": 75}
 OPERATIONS = ("list", "list-few", "search", "get", "post")
 OWNERS = 100
+#: An owner has room for so many MLCubes and no more, so many of them post in turn.
+POSTERS = 50
 CHUNK = 5000
 MANIFEST = (
     Path(__file__).resolve().parents[1] / "examples" / "chest_xray" / "xrv_densenet" / "mlcube" / "mlcube.yaml"
@@ -158,7 +160,8 @@ def _fill(connection: sa.Connection, *, rows: int) -> dict[str, str]:
         for start in range(0, rows, CHUNK):
             connection.execute(sa.insert(table), [make(number) for number in range(start, min(start + CHUNK, rows))])
     connection.exec_driver_sql("ANALYZE")
-    return {"reader": reader_token, "few": few_token}
+    posters = {f"poster{number}": _account(connection, f"poster{number}")[1] for number in range(POSTERS)}
+    return {"reader": reader_token, "few": few_token, **posters}
 
 
 def serve(settings: Settings, ready: Any) -> None:
@@ -206,7 +209,8 @@ def request_of(operation: str, target: Target, chance: random.Random) -> Callabl
             number = next(target.posted)
             content = f'{{"name": "posted {number}", {text}'
             more = f"Content-Type: application/json\r\nIdempotency-Key: load-test-{number:012}\r\nContent-Length: {len(content)}\r\n"
-            return f"POST /api/v1/mlcubes HTTP/1.1\r\n{head}{more}\r\n{content}".encode()
+            poster = target.tokens[f"poster{number % POSTERS}"]
+            return f"POST /api/v1/mlcubes HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {poster}\r\n{more}\r\n{content}".encode()
 
         return post
 
@@ -276,17 +280,21 @@ def statements_of(target: Target) -> dict[str, int]:
     found = {}
     with TestClient(app) as client:
         database = app.state.context.database
-        for operation in OPERATIONS:
-            line, _, rest = request_of(operation, target, random.Random(1))().decode().partition("\r\n")
+
+        def ask(request: bytes) -> int:
+            line, _, rest = request.decode().partition("\r\n")
             head, _, body = rest.partition("\r\n\r\n")
             headers = dict(entry.split(": ", 1) for entry in head.split("\r\n"))
             headers.pop("Content-Length", None)
+            method, path, _ = line.split(" ")
             before = database.statements
-            answer = client.request(
-                line.split(" ")[0], line.split(" ")[1], headers=headers, content=body.encode() or None
-            )
-            answer.raise_for_status()
-            found[operation] = int(database.statements - before)
+            client.request(method, path, headers=headers, content=body.encode() or None).raise_for_status()
+            return int(database.statements - before)
+
+        for operation in OPERATIONS:
+            make = request_of(operation, target, random.Random(1))
+            # The least, for now and then one counts what an owner has, or something else is going on.
+            found[operation] = min(ask(make()) for _ in range(POSTERS + 5))
     return found
 
 

@@ -44,5 +44,10 @@ def test_users_are_an_admins_matter(online: Command) -> None:
     assert online("login", "-u", "admin", "-p", "admin").code == 0
     assert online("user", "add", "alice", "-p", "secret words", "--format", "json").json["username"] == "alice"
     assert "alice" in online("user", "ls").out
+    short = online("user", "add", "bob", "-p", "abc")
+    assert (short.code, "String" in short.err) == (1, False)
+    assert "Error: This cannot be sent: password: it must have at least 4 characters." in short.err
+    for nobody in ("al", "\u0663", "9" * 5000):  # neither a name nor a number of an account
+        assert online("user", "disable", nobody).code == 1
     assert online("user", "disable", "alice").code == 0
     assert online("login", "-u", "alice", "-p", "secret words").code == 1

@@ -32,15 +32,21 @@ def test_an_organisation_from_its_beginning(online: Command, workflow: Workflow)
     (invitation,) = online("organisation", "invitations", "--format", "json").json["items"]
     assert online("organisation", "accept", invitation["id"]).code == 0
     assert online("organisation", "members", "Hospital A", "--format", "json").json["items"][1]["rights"] == ["operate"]
-    assert online("organisation", "rename", "Hospital A", "B", "--format", "json").error["code"] == "missing_right"
+    renaming = online("organisation", "rename", "Hospital A", "B", "--format", "json").error
+    assert renaming["code"] == "missing_right"
+    assert renaming["fix"].endswith("; see: medperf organisation members 'Hospital A'")
     mine = online("mlcube", "ls", "--mine", "--format", "json").json["items"]
     assert [one["id"] for one in mine] == [ours.json["id"]]
 
     assert online("login", "-u", "testbenchmarkowner", "-p", "test").code == 0
     assert online("organisation", "leave", "Hospital A", "--format", "json").error["code"] == "last_manager"
+    none = online("organisation", "set-rights", "Hospital A", "testmodelowner")
+    assert (none.code, "--manage, --operate or --release" in none.err) == (2, True)
+    stranger = online("organisation", "remove", "Hospital A", "nobody").err
+    assert "List them with: medperf organisation members 'Hospital A'" in stranger
     assert online("organisation", "set-rights", "Hospital A", "testmodelowner", "--manage").code == 0
     (waiting,) = online("organisation", "invitations", "Hospital A", "--format", "json").json["items"]
-    assert waiting["username"] == "nobody"
+    assert (waiting["username"], waiting["rights"]) == ("nobody", ["operate"])
     assert online("organisation", "cancel-invitation", "Hospital A", waiting["id"]).code == 0
     assert online("organisation", "rename", "Hospital A", "Hospital B").code == 0
     assert online("organisation", "leave", "Hospital B").code == 0

@@ -203,8 +203,13 @@ class World:
         self.admin = self.login("admin", "admin")
 
     @property
+    def context(self) -> Any:
+        """The server's `ServerContext`."""
+        return self.client.app.state.context
+
+    @property
     def database(self) -> Any:
-        return self.client.app.state.context.database  # type: ignore[attr-defined]
+        return self.context.database
 
     def login(self, name: str, password: str) -> Person:
         answer = self.client.post(f"{API}/tokens", json={"username": name, "password": password})
@@ -346,3 +351,13 @@ def house(request: pytest.FixtureRequest, database: str, settings: Settings) -> 
     cluster = request.getfixturevalue("cluster") if database == "postgresql" else None
     with theatre(settings, cluster, thorough=request.param) as found:
         yield found
+
+
+@pytest.fixture
+def alice(world: World) -> Person:
+    return world.person("alice")
+
+
+@pytest.fixture
+def bob(world: World) -> Person:
+    return world.person("bob")

@@ -110,7 +110,7 @@ class Theatre:
 
     async def forgetting(self) -> None:
         """Wait until what was deleted is forgotten."""
-        tasks = self.world.client.app.state.context.background.tasks  # type: ignore[attr-defined]
+        tasks = self.world.context.background.tasks
         await asyncio.gather(*(task for name, task in tasks.items() if name != "sweep"))
 
     # -- playing -----------------------------------------------------------------------------------------------------

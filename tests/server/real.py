@@ -38,7 +38,7 @@ def serving(settings: Settings, **options: Any) -> Iterator[str]:
             await original(sockets)
             started.set()
 
-        server.startup = startup  # type: ignore[method-assign] # to know when
+        server.startup = startup  # to know when
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         assert started.wait(30), "the server did not start"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -33,7 +32,7 @@ def test_wrong_name_and_wrong_password_look_the_same(world: World, name: str, pa
 
 def test_unknown_name_costs_a_hash_too(make_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     world = make_world()
-    passwords = world.client.app.state.context.passwords
+    passwords = world.context.passwords
     hashes: list[str] = []
     verify = passwords._hasher.__class__.verify
     monkeypatch.setattr(
@@ -160,7 +159,7 @@ def test_users_are_for_admins(world: World) -> None:
 
 
 def test_logins_do_not_stop_other_requests(make_world: Any) -> None:
-    """Hashing is in threads: while logins wait, an anonymous request is answered."""
+    """Hashing is in threads: while logins wait, anonymous requests are answered."""
     import concurrent.futures
 
     from medperf.server.settings import PasswordCost
@@ -171,10 +170,9 @@ def test_logins_do_not_stop_other_requests(make_world: Any) -> None:
             pool.submit(world.client.post, f"{API}/tokens", json={"username": f"nobody{i}", "password": "x"})
             for i in range(4)
         ]
-        slowest = 0.0
+        answered = 0
         while not all(login.done() for login in logins):
-            start = time.perf_counter()
             assert world.client.get(f"{API}/server").status_code == 200
-            slowest = max(slowest, time.perf_counter() - start)
-    assert slowest < 1.0
+            answered += 1
+    assert answered > 2 * len(logins)  # where they stop the others, one gets in between two of them at best
     assert {login.result().status_code for login in logins} == {401}

@@ -31,7 +31,7 @@ def settle(world: World) -> None:
     """Wait for what goes on after answers."""
 
     async def wait() -> None:
-        background = world.client.app.state.context.background  # type: ignore[attr-defined]
+        background = world.context.background
         others = [task for name, task in background.tasks.items() if name != "sweep"]
         await asyncio.gather(*others, return_exceptions=True)
 
@@ -40,7 +40,7 @@ def settle(world: World) -> None:
 
 def swept(world: World) -> list[str]:
     """What is there after a whole sweep."""
-    world.run(lambda: sweep.sweep(world.client.app.state.context, whole=True))  # type: ignore[attr-defined]
+    world.run(lambda: sweep.sweep(world.context, whole=True))
     return stored(world)
 
 
@@ -99,6 +99,8 @@ def test_ranges_that_are_the_whole_file_or_nothing(world: World) -> None:
     ):
         got = world.admin.get(f"/assets/{place}/content", headers={"Range": wanted})
         problem(got, 416, "no_such_range")
+        head = world.admin.send("HEAD", f"/assets/{place}/content", headers={"Range": wanted})
+        assert head.status_code == 200, "Range means nothing to HEAD"
         assert got.headers["content-range"] == f"bytes */{len(CONTENT) if place == asset else 0}"
 
 

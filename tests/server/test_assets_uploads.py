@@ -16,8 +16,8 @@ import pytest
 from medperf.domain.digests import Digest
 
 from .conftest import Person, World, problem
+from .organising import join, make_organisation, member_path
 from .test_assets import settle, stored, swept
-from .test_organisations import join, make_organisation, member_path
 
 CONTENT = bytes(range(256)) * 40
 TYPE = "application/offset+octet-stream"
@@ -161,6 +161,9 @@ def test_bad_questions(world: World) -> None:
     for offset in (None, "", "-1", "1.0", "0x1", "9" * 19, "\u0661"):
         headers = {"Content-Type": TYPE} | ({} if offset is None else {"Upload-Offset": offset.encode()})
         problem(admin.send("PATCH", f"/uploads/{upload_id}", content=b"x", headers=headers), 400, "bad_offset")
+    headers = {"Content-Type": TYPE, "Upload-Offset": "0"}
+    queried = admin.send("PATCH", f"/uploads/{upload_id}?offset=0", content=b"x", headers=headers)
+    problem(queried, 400, "unknown_parameter")
     for bad in ("1", "x" * 36, upload_id[:-1], "%00" * 12):
         problem(admin.get(f"/uploads/{bad}"), 400, "bad_id")
     for body in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -135,3 +136,22 @@ def test_who_does_not_read_the_answer_is_dropped(port: int) -> None:
     with connected(port) as client:
         client.sendall(b"GET /flood HTTP/1.1\r\nHost: x\r\n\r\n")
         assert flooded.wait(10), "the answer waits for ever"
+
+
+def test_requests_that_do_not_wait_for_answers_are_few(port: int) -> None:
+    request = HEAD % 0
+    with connected(port) as client:
+        client.sendall(request * 10)
+        answers = b""
+        while answers.count(b"\r\n\r\n0") < 10:
+            piece = client.recv(1000)
+            assert piece
+            answers += piece
+    with connected(port) as client:
+        with contextlib.suppress(ConnectionError):
+            client.sendall(request * 1000)
+        answers = b""
+        with contextlib.suppress(ConnectionError):
+            while piece := client.recv(65536):
+                answers += piece
+        assert answers.count(b"\r\n\r\n0") < 100

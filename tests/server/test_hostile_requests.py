@@ -58,8 +58,8 @@ def routes(settings: Settings) -> Iterator[tuple[str, str, str]]:
     for route in create_app(settings).routes:
         model = _body(route) if isinstance(route, PlainRoute) else None
         if model is not None:
-            (method,) = route.methods  # type: ignore[attr-defined,misc] # a plain route has one
-            yield method, route.path.removeprefix(API), model.__name__  # type: ignore[attr-defined]
+            (method,) = route.methods  # a plain route has one
+            yield method, route.path.removeprefix(API), model.__name__
 
 
 def places(document: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -180,7 +180,7 @@ def test_nothing_is_held_after_refusals(world: World) -> None:
     for content in (b"{", b"x" * 3_000_000, b'{"name": 1}'):
         world.admin.send("POST", "/mlcubes", content=content)
         world.admin.send("POST", "/mlcubes", content=iter([content]))
-    assert world.client.app.state.context.bodies.held == 0  # type: ignore[attr-defined]
+    assert world.context.bodies.held == 0
 
 
 def test_a_slow_body_is_ended(settings: Settings) -> None:

@@ -11,7 +11,7 @@ import pytest
 from medperf.server import idempotency
 from medperf.server.app import create_app
 
-from .conftest import API, PASSWORD, World, problem
+from .conftest import API, PASSWORD, World, only, problem
 
 KEY = {"Idempotency-Key": "3f1c7a52-0f5e-4a57-9f2e-0d8a6f1c2b3d"}
 
@@ -89,6 +89,52 @@ def test_an_old_key_is_a_new_one(make_world: Any) -> None:
     for name in ("a", "b"):
         made = world.admin.post("/mlcubes", world.admin.cube_body("model", name=name), headers=KEY)
         assert (made.status_code, made.json()["name"]) == (201, name)
+
+
+def test_an_old_key_does_not_answer_for_what_is_refused(make_world: Any) -> None:
+    world = make_world(idempotency_seconds=0)
+    body = world.admin.cube_body("model")
+    assert world.admin.post("/mlcubes", body, headers=KEY).status_code == 201
+    problem(world.admin.post("/mlcubes", body, headers=KEY), 409, "name_taken")
+
+
+def test_what_is_refused_for_another_reason_stays_refused(world: World) -> None:
+    """A key that is not known changes nothing about a refusal, and stays free."""
+    body = world.admin.cube_body("model")
+    assert world.admin.post("/mlcubes", body).status_code == 201
+    for _ in range(2):
+        problem(world.admin.post("/mlcubes", body, headers=KEY), 409, "name_taken")
+    assert world.admin.post("/mlcubes", body | {"name": "other"}, headers=KEY).status_code == 201
+
+
+@pytest.mark.parametrize("noun", ["mlcubes", "uploads"])
+def test_the_second_leaves_nothing(world: World, noun: str) -> None:
+    """Whether the change itself would be refused (a name that is taken) or would be made once more (an upload)."""
+
+    def ask() -> Any:
+        if noun == "uploads":
+            return world.admin.announce(b"x", key=KEY["Idempotency-Key"])
+        return world.admin.post("/mlcubes", body, headers=KEY)
+
+    body = world.admin.cube_body("model")
+    first = ask()
+    left = [world.sql(f"SELECT count(*) FROM {table}") for table in ("audit_events", "uploads", "mlcubes")]
+    assert ask().content == first.content
+    assert [world.sql(f"SELECT count(*) FROM {table}") for table in ("audit_events", "uploads", "mlcubes")] == left
+
+
+@only("sqlite", because="PostgreSQL shows nothing that is not on the disk")
+def test_an_answer_given_again_is_on_the_disk(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the disk failed under the first request, the second sees what it wrote, and must not call it done."""
+    from medperf.server.sqlite import _Disk
+
+    def broken(_: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    body = world.admin.cube_body("model", upload=False)
+    monkeypatch.setattr(_Disk, "_sync", broken)
+    for _ in range(2):
+        problem(world.admin.post("/mlcubes", body, headers=KEY), 500, "internal_error")
 
 
 def test_password_cannot_be_guessed_from_what_is_stored(world: World) -> None:

@@ -10,6 +10,7 @@ from medperf.domain.digests import Digest
 from medperf.wire.models import MLCubeView, Page
 
 from .conftest import World, manifest_of, problem, web_file
+from .organising import make_organisation
 
 
 def test_kinds_and_first_ids(world: World) -> None:
@@ -23,6 +24,18 @@ def test_kinds_and_first_ids(world: World) -> None:
     assert detail.headers["etag"] == '"1"'
     page = Page[MLCubeView].model_validate(alice.get("/mlcubes").json())
     assert [item.manifest_text for item in page.items] == [None, None, None]
+
+
+def test_the_answer_is_what_is_read_afterwards(world: World) -> None:
+    """Byte for byte, whoever owns it."""
+    alice = world.person("alice")
+    hospital = make_organisation(alice)
+    for changes in ({}, {"owner": hospital["id"]}):
+        body = alice.cube_body("model", name="Modèle", user_metadata={"b": [1.5, None], "a": "ü"}, **changes)
+        made = alice.post("/mlcubes", body)
+        read = alice.get(f"/mlcubes/{made.json()['id']}")
+        assert (made.content, made.headers["etag"]) == (read.content, read.headers["etag"])
+    assert made.json()["owner"] == {"id": hospital["id"], "name": "Hospital A", "kind": "organisation"}
 
 
 def test_names_are_unique_per_owner(world: World) -> None:

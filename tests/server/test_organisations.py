@@ -17,16 +17,6 @@ from .conftest import Person, World, problem
 from .organising import ALL, invite, join, make_organisation, member_path, members
 
 
-@pytest.fixture
-def alice(world: World) -> Person:
-    return world.person("alice")
-
-
-@pytest.fixture
-def bob(world: World) -> Person:
-    return world.person("bob")
-
-
 def test_made_by_somebody(world: World, alice: Person, bob: Person) -> None:
     sent = alice.post("/organisations", {"name": " Hospital   A "})
     assert (sent.status_code, sent.headers["ETag"]) == (201, '"1"')

@@ -15,16 +15,6 @@ from .conftest import Person, World, only, problem
 from .organising import invite, join, make_organisation, member_path, members
 
 
-@pytest.fixture
-def alice(world: World) -> Person:
-    return world.person("alice")
-
-
-@pytest.fixture
-def bob(world: World) -> Person:
-    return world.person("bob")
-
-
 def at_once(*calls: Any) -> list[Any]:
     """The answers of requests that are under way together."""
     with ThreadPoolExecutor(len(calls)) as pool:
@@ -94,7 +84,7 @@ def test_a_manager_remains_whoever_is_first(alice: Person, bob: Person, world: W
 def test_accepted_twice_is_accepted_once(alice: Person, bob: Person, world: World) -> None:
     made = make_organisation(alice)
     sent = invite(alice, made, "bob", ["operate"]).json()
-    accept = lambda: bob.post(f"/invitations/{sent['id']}/answer", {"accept": True})  # noqa: E731
+    accept = functools.partial(bob.post, f"/invitations/{sent['id']}/answer", {"accept": True})
     answers = held(world, LOCK, 2, accept, accept)
     assert sorted(one.status_code for one in answers) == [200, 404]
     assert members(alice, made)["bob"] == ["operate"]

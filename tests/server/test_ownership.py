@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+import shlex
 
 from medperf.domain import limits
 
 from .conftest import Person, World, problem
 from .organising import join, make_organisation
-
-
-@pytest.fixture
-def alice(world: World) -> Person:
-    return world.person("alice")
-
-
-@pytest.fixture
-def bob(world: World) -> Person:
-    return world.person("bob")
 
 
 def test_an_organisation_owns_what_its_members_register(alice: Person, bob: Person, world: World) -> None:
@@ -37,7 +27,8 @@ def test_an_organisation_owns_what_its_members_register(alice: Person, bob: Pers
     assert carol.get("/mlcubes", params={"owner": str(made["id"])}).json()["items"] == []
     join(alice, made, carol, ["release"])
     assert carol.get(f"/mlcubes/{cube['id']}").status_code == 200
-    problem(carol.patch(f"/mlcubes/{cube['id']}", {"name": "mine"}, 1), 403, "missing_right")
+    refused = problem(carol.patch(f"/mlcubes/{cube['id']}", {"name": "mine"}, 1), 403, "missing_right")
+    assert refused["fix"].endswith(f"; see: medperf organisation members {shlex.quote(made['name'])}")
     assert alice.patch(f"/mlcubes/{cube['id']}", {"name": "ours"}, 1).status_code == 200
 
 

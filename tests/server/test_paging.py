@@ -105,7 +105,7 @@ def cost(world: World, person: Person, noun: str, asked: dict[str, Any]) -> tupl
     async def measure() -> tuple[int, int]:
         async with world.database.read() as tx:
             measured = _Measured(tx)
-            await listing.page(measured, actor, query(**asked, limit=3))  # type: ignore[arg-type]
+            await listing.page(measured, actor, query(**asked, limit=3))
             return measured.cost, measured.ranges
 
     return world.run(measure)

@@ -57,10 +57,12 @@ def test_buckets() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
+    """Ten thousand: who asked before all of those is forgotten, and has a full bucket again."""
     found, _ = limiter()
-    for number in range(30_000):
+    assert [taken(found, asker) for asker in ("first", "second")] == [20, 20]
+    for number in range(9_999):
         found.take(f"10.0.{number}", "GET")
-    assert found.remembered == 10_000
+    assert [taken(found, asker) for asker in ("second", "first")] == [0, 20]
 
 
 def test_networks() -> None:

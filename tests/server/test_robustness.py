@@ -262,7 +262,7 @@ def test_a_full_disk_is_said_and_stops_nobody_from_reading(world: World) -> None
 
 
 def test_a_log_that_cannot_be_written_costs_only_its_lines(world: World) -> None:
-    log = world.client.app.state.context.log  # type: ignore[attr-defined]
+    log = world.context.log
     with open("/dev/full", "wb", buffering=0) as full:  # noqa: PTH123 - a device
         os.dup2(full.fileno(), log._file.fileno())
     assert world.admin.get("/me").status_code == 200

@@ -71,7 +71,4 @@ def passwd(ctx: typer.Context) -> None:
     session = session_of(ctx)
     with session.site() as site:
         accounts.change_password(site)
-    if session.out.as_json:
-        session.out.json({"changed": True})
-    else:
-        session.out.line("Your password was changed.")
+    session.out.answer({"changed": True}, "Your password was changed.")

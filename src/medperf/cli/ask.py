@@ -52,19 +52,6 @@ class Terminal:
             except EOFError:
                 raise _no_answer(_prompt(question)) from None
 
-    def new_secret(self, question: str) -> str:
-        """A secret that is asked for twice.
-
-        Raises:
-            InvalidInput: the two differ.
-        """
-        given = self.secret(question)
-        if given != self.secret(f"{question}, again"):
-            raise InvalidInput(
-                "passwords_differ", "The two entries of the password differ.", "Nothing was done; try again."
-            )
-        return given
-
     def _people(self) -> bool:
         return self._stdin is not None and not self._stdin.closed and bool(self._stdin.isatty())
 

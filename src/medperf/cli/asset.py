@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from medperf.cli.base import SearchOption, SortOption, example, noun, session_of
+from medperf.cli.base import example, noun, session_of
+from medperf.cli.options import LimitOption, MineOption, NameOption, OwnerOption, SearchOption, SortOption
 from medperf.cli.output import Column
 
 app = noun(
@@ -17,9 +18,6 @@ app = noun(
 )
 
 _Id = Annotated[int, typer.Argument(metavar="ID", min=1, help="The asset's id.", show_default=False)]
-_Owner = Annotated[
-    str | None, typer.Option("--owner", metavar="ORGANISATION", help="An organisation of yours, instead of yourself.")
-]
 
 
 @example(app, "upload", "medperf asset upload mock_xrv_demo_data.tar.gz")
@@ -29,7 +27,7 @@ def upload(
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Its name there; the file's name when missing.")
     ] = None,
-    owner: _Owner = None,
+    owner: OwnerOption = None,
 ) -> None:
     """Upload a file. Cut or killed, the same command goes on from there. What lies in MedPerf's own workspace is refused."""
     from medperf.flows.assets import upload_asset
@@ -48,14 +46,12 @@ def upload(
 @example(app, "ls", "medperf asset ls --mine")
 def ls(
     ctx: typer.Context,
-    mine: Annotated[
-        bool, typer.Option("--mine", help="Only yours, and those of organisations you operate for.")
-    ] = False,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Only of this name.")] = None,
+    mine: MineOption = False,
+    name: NameOption = None,
     digest: Annotated[str | None, typer.Option("--digest", metavar="SHA256", help="Only with this digest.")] = None,
     search: SearchOption = None,
     sort: SortOption = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="At most so many.")] = None,
+    limit: LimitOption = None,
 ) -> None:
     """List the assets you may read."""
     from medperf.flows.assets import list_assets
@@ -63,10 +59,8 @@ def ls(
     session = session_of(ctx)
     with session.site() as site:
         found = list_assets(site, mine=mine, name=name, digest=digest, search=search, sort=sort, limit=limit)
-    if session.out.as_json:
-        session.out.json({"items": found})
-        return
-    session.out.table(
+    session.out.listing(
+        found,
         [
             Column("id", right=True),
             Column("name"),
@@ -75,7 +69,7 @@ def ls(
             Column("created", extra=True),
             Column("digest", short=True),
         ],
-        [(asset.id, asset.name, asset.size, asset.owner.name, asset.created_at, asset.digest) for asset in found],
+        lambda asset: (asset.id, asset.name, asset.size, asset.owner.name, asset.created_at, asset.digest),
         empty="No assets found. Upload one with: medperf asset upload PATH",
     )
 
@@ -120,14 +114,17 @@ def delete(ctx: typer.Context, asset: _Id) -> None:
     session = session_of(ctx)
     with session.site() as site:
         gone = delete_asset(site, asset)
-    if session.out.as_json:
-        session.out.json(gone)
-        return
-    session.out.line(f"Deleted asset {gone.id} ({gone.name}).")
+    session.out.answer(gone, f"Deleted asset {gone.id} ({gone.name}).")
 
 
 @example(app, "quota", "medperf asset quota")
-def quota(ctx: typer.Context, owner: _Owner = None) -> None:
+def quota(
+    ctx: typer.Context,
+    owner: Annotated[
+        str | None,
+        typer.Option("--owner", metavar="ORGANISATION", help="An organisation of yours, instead of yourself."),
+    ] = None,
+) -> None:
     """Show how much room your files take, and your unfinished uploads."""
     from medperf.flows.assets import read_quota
 
@@ -170,7 +167,4 @@ def cancel(
     session = session_of(ctx)
     with session.site() as site:
         gone = cancel_upload(site, upload)
-    if session.out.as_json:
-        session.out.json(gone)
-        return
-    session.out.line(f"Cancelled the upload of {gone.name}: {gone.offset:,} of {gone.size:,} bytes had come.")
+    session.out.answer(gone, f"Cancelled the upload of {gone.name}: {gone.offset:,} of {gone.size:,} bytes had come.")

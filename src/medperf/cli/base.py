@@ -10,29 +10,12 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from medperf.cli.session import Format, Session
-from medperf.domain.sorting import Sort
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _WHOLE_LINE = 400  # of a command's help, which is wrapped rather than cut
 
-__all__ = ["OwnerOption", "SearchOption", "Session", "SortOption", "example", "noun", "session_of"]
-
-#: Of every listing of things with names.
-SearchOption = Annotated[
-    str | None,
-    typer.Option("--search", metavar="TEXT", help="Only names that begin with this, whatever their capitals."),
-]
-SortOption = Annotated[
-    Sort | None, typer.Option("--sort", help="The order: of creation, or of names; - turns it round.")
-]
-#: Who will own what is registered.
-OwnerOption = Annotated[
-    str | None,
-    typer.Option(
-        "--owner", metavar="ORGANISATION", help="The organisation that will own it, by name or id; you when missing."
-    ),
-]
+__all__ = ["Session", "example", "noun", "session_of"]
 
 
 def session_of(context: typer.Context) -> Session:

@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medperf.cli.base import OwnerOption, SearchOption, Session, SortOption, example, noun, session_of
+from medperf.cli.base import Session, example, noun, session_of
 from medperf.cli.metrics import show_contract, show_metrics, show_test
+from medperf.cli.options import (
+    LimitOption,
+    MineOption,
+    NameOption,
+    OwnerOption,
+    SearchOption,
+    SortOption,
+    StateOption,
+    ValidOption,
+)
 from medperf.cli.output import Column, human_bytes
 from medperf.domain.errors import InvalidInput, UsageError
-from medperf.domain.states import Approval, State
+from medperf.domain.states import Approval
 
 if TYPE_CHECKING:
     from medperf.domain.metrics import MetricsContract
@@ -141,21 +151,19 @@ def submit(
 @example(app, "ls", "medperf benchmark ls", "medperf benchmark ls --mine", "medperf benchmark ls --approval PENDING")
 def ls(
     ctx: typer.Context,
-    mine: Annotated[
-        bool, typer.Option("--mine", help="Only yours, and those of organisations you operate for.")
-    ] = False,
+    mine: MineOption = False,
     approval: Annotated[
         Approval | None, typer.Option("--approval", case_sensitive=False, help="Only so decided.")
     ] = None,
-    state: Annotated[State | None, typer.Option("--state", case_sensitive=False, help="Only in this state.")] = None,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Only of this name.")] = None,
-    valid: Annotated[bool | None, typer.Option("--valid/--invalid", help="Only valid, or only invalid ones.")] = None,
+    state: StateOption = None,
+    name: NameOption = None,
+    valid: ValidOption = None,
     active: Annotated[
         bool | None, typer.Option("--active/--inactive", help="Only active, or only inactive ones.")
     ] = None,
     search: SearchOption = None,
     sort: SortOption = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="At most so many.")] = None,
+    limit: LimitOption = None,
 ) -> None:
     """List the benchmarks you may see."""
     from medperf.flows.benchmarks import list_benchmarks
@@ -174,10 +182,8 @@ def ls(
             sort=sort,
             limit=limit,
         )
-    if session.out.as_json:
-        session.out.items(found, without=("report", "metrics_contract"))
-        return
-    session.out.table(
+    session.out.listing(
+        found,
         [
             Column("id", right=True),
             Column("name"),
@@ -188,20 +194,18 @@ def ls(
             Column("owner"),
             Column("created", extra=True),
         ],
-        [
-            (
-                entry.id,
-                entry.name,
-                (entry.preparator, entry.reference_model, entry.evaluator),
-                entry.state,
-                entry.approval,
-                entry.is_active,
-                entry.owner.name,
-                entry.created_at,
-            )
-            for entry in found
-        ],
+        lambda one: (
+            one.id,
+            one.name,
+            (one.preparator, one.reference_model, one.evaluator),
+            one.state,
+            one.approval,
+            one.is_active,
+            one.owner.name,
+            one.created_at,
+        ),
         empty="No benchmarks found. Submit one with: medperf benchmark submit --help",
+        without=("report", "metrics_contract"),
     )
 
 

@@ -132,7 +132,13 @@ def _task_lines(what: str, details: dict[str, Any]) -> list[str]:
 
 
 #: Where the ids that a command takes are listed.
-_LISTS = {"benchmark": "medperf benchmark ls", "test": "medperf benchmark ls", "mlcube": "medperf mlcube ls"}
+_LISTS = {
+    "benchmark": "medperf benchmark ls",
+    "test": "medperf benchmark ls",
+    "mlcube": "medperf mlcube ls",
+    "asset": "medperf asset ls",
+    "organisation": "medperf organisation invitations",  # the only numbers that its commands ask for
+}
 
 
 def _usage(error: Any) -> UsageError:

@@ -7,9 +7,19 @@ from typing import Annotated
 
 import typer
 
-from medperf.cli.base import OwnerOption, SearchOption, SortOption, example, noun, session_of
+from medperf.cli.base import example, noun, session_of
+from medperf.cli.options import (
+    LimitOption,
+    MineOption,
+    NameOption,
+    OwnerOption,
+    SearchOption,
+    SortOption,
+    StateOption,
+    ValidOption,
+)
 from medperf.cli.output import Column
-from medperf.domain.states import Kind, State
+from medperf.domain.states import Kind
 
 app = noun("mlcube", "Make, package, submit and look up MLCubes (registered containers).", "medperf mlcube ls --mine")
 
@@ -97,22 +107,20 @@ def submit(
     if session.out.as_json:
         session.out.json(made)
         return
-    session.out.created("mlcube", made.id, made.name, next=session.next("mlcube", "view", str(made.id)))
+    session.out.created("mlcube", made.id, made.name, then=session.next("mlcube", "view", str(made.id)))
 
 
 @example(app, "ls", "medperf mlcube ls", "medperf mlcube ls --mine --kind model")
 def ls(
     ctx: typer.Context,
-    mine: Annotated[
-        bool, typer.Option("--mine", help="Only yours, and those of organisations you operate for.")
-    ] = False,
+    mine: MineOption = False,
     kind: Annotated[Kind | None, typer.Option("--kind", help="Only of this kind.")] = None,
-    state: Annotated[State | None, typer.Option("--state", case_sensitive=False, help="Only in this state.")] = None,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Only of this name.")] = None,
-    valid: Annotated[bool | None, typer.Option("--valid/--invalid", help="Only valid, or only invalid ones.")] = None,
+    state: StateOption = None,
+    name: NameOption = None,
+    valid: ValidOption = None,
     search: SearchOption = None,
     sort: SortOption = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="At most so many.")] = None,
+    limit: LimitOption = None,
 ) -> None:
     """List the MLCubes you may see."""
     from medperf.flows.mlcubes import list_mlcubes
@@ -130,10 +138,8 @@ def ls(
             sort=sort,
             limit=limit,
         )
-    if session.out.as_json:
-        session.out.items(found, without=("manifest_text",))
-        return
-    session.out.table(
+    session.out.listing(
+        found,
         [
             Column("id", right=True),
             Column("name"),
@@ -143,11 +149,9 @@ def ls(
             Column("owner"),
             Column("created", extra=True),
         ],
-        [
-            (cube.id, cube.name, cube.kind, cube.state, cube.is_valid, cube.owner.name, cube.created_at)
-            for cube in found
-        ],
+        lambda cube: (cube.id, cube.name, cube.kind, cube.state, cube.is_valid, cube.owner.name, cube.created_at),
         empty="No MLCubes found. Register one with: medperf mlcube submit --help",
+        without=("manifest_text",),
     )
 
 

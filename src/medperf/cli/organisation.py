@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from medperf.cli.base import Session, example, noun, session_of
+from medperf.cli.options import LimitOption
 from medperf.cli.output import Column
 from medperf.domain.permissions import Right
-
-if TYPE_CHECKING:
-    from medperf.wire.organisations import InvitationView
 
 app = noun("organisation", "Own MLCubes and benchmarks together with others.", "medperf organisation ls")
 
@@ -21,7 +19,6 @@ _Organisation = Annotated[
 ]
 _Member = Annotated[str, typer.Argument(metavar="USERNAME", help="The member, by name or id.", show_default=False)]
 _Invitation = Annotated[int, typer.Argument(metavar="ID", help="The invitation's id.", show_default=False)]
-_Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="At most so many.")]
 _Manage = Annotated[bool, typer.Option("--manage", help="May invite, change rights and mark things invalid.")]
 _Operate = Annotated[bool, typer.Option("--operate", help="May register and edit, upload and run.")]
 _Release = Annotated[bool, typer.Option("--release", help="May release results.")]
@@ -41,24 +38,22 @@ def create(
     if session.out.as_json:
         session.out.json(made)
         return
-    hint = session.next("organisation", "invite", str(made.id), "USERNAME")
-    session.out.created("organisation", made.id, made.name, next=hint)
+    following = session.next("organisation", "invite", str(made.id), "USERNAME")
+    session.out.created("organisation", made.id, made.name, then=following)
 
 
 @example(app, "ls", "medperf organisation ls")
-def ls(ctx: typer.Context, limit: _Limit = None) -> None:
+def ls(ctx: typer.Context, limit: LimitOption = None) -> None:
     """List the organisations you belong to; an admin sees all."""
     from medperf.flows.organisations import list_organisations
 
     session = session_of(ctx)
     with session.site() as site:
         found = list_organisations(site, limit=limit)
-    if session.out.as_json:
-        session.out.items(found)
-        return
-    session.out.table(
+    session.out.listing(
+        found,
         [Column("id", right=True), Column("name"), Column("your rights"), Column("created", extra=True)],
-        [(one.id, one.name, rights_text(one.rights), one.created_at) for one in found],
+        lambda one: (one.id, one.name, _rights_text(one.rights), one.created_at),
         empty="You belong to no organisation. Make one with: medperf organisation create NAME",
     )
 
@@ -85,24 +80,19 @@ def rename(
     session = session_of(ctx)
     with session.site() as site:
         renamed = rename_organisation(site, organisation, name)
-    if session.out.as_json:
-        session.out.json(renamed)
-    else:
-        session.out.line(f"Organisation {renamed.id} is now {renamed.name}.")
+    session.out.answer(renamed, f"Organisation {renamed.id} is now {renamed.name}.")
 
 
 @example(app, "members", "medperf organisation members 'Hospital A'")
-def members(ctx: typer.Context, organisation: _Organisation, limit: _Limit = None) -> None:
+def members(ctx: typer.Context, organisation: _Organisation, limit: LimitOption = None) -> None:
     """List who belongs to an organisation, and what they may do for it."""
     from medperf.flows.organisations import list_members
 
     session = session_of(ctx)
     with session.site() as site:
         found = list_members(site, organisation, limit=limit)
-    if session.out.as_json:
-        session.out.items(found)
-        return
-    session.out.table(
+    session.out.listing(
+        found,
         [
             Column("id", right=True),
             Column("username"),
@@ -110,7 +100,7 @@ def members(ctx: typer.Context, organisation: _Organisation, limit: _Limit = Non
             Column("active", extra=True),
             Column("since", extra=True),
         ],
-        [(one.id, one.username, rights_text(one.rights), one.is_active, one.created_at) for one in found],
+        lambda one: (one.id, one.username, _rights_text(one.rights), one.is_active, one.created_at),
         empty="Nobody belongs to it.",
     )
 
@@ -128,13 +118,12 @@ def invite(
     from medperf.flows.organisations import invite as send
 
     session = session_of(ctx)
-    rights = _chosen(manage, operate, release) or [Right.OPERATE]
     with session.site() as site:
-        made = send(site, organisation, username, rights)
+        made = send(site, organisation, username, _chosen(manage, operate, release))
     if session.out.as_json:
         session.out.json(made)
         return
-    session.out.line(f"Invited {made.username} to {made.organisation.name} ({rights_text(made.rights)}): {made.id}")
+    session.out.line(f"Invited {made.username} to {made.organisation.name} ({_rights_text(made.rights)}): {made.id}")
     session.out.line(f"They accept it with: medperf organisation accept {made.id}")
     session.out.line(f"Next: {session.next('organisation', 'invitations', str(made.organisation.id))}")
 
@@ -146,7 +135,7 @@ def invitations(
         str | None,
         typer.Argument(metavar="ORGANISATION", help="Those it sent; when missing, those to you.", show_default=False),
     ] = None,
-    limit: _Limit = None,
+    limit: LimitOption = None,
 ) -> None:
     """List open invitations: to you, or of an organisation that you manage."""
     from medperf.flows.organisations import list_invitations
@@ -154,10 +143,8 @@ def invitations(
     session = session_of(ctx)
     with session.site() as site:
         found = list_invitations(site, organisation, limit=limit)
-    if session.out.as_json:
-        session.out.items(found)
-        return
-    session.out.table(
+    session.out.listing(
+        found,
         [
             Column("id", right=True),
             Column("organisation"),
@@ -165,10 +152,10 @@ def invitations(
             Column("rights"),
             Column("expires", extra=True),
         ],
-        [_row(one) for one in found],
+        lambda one: (one.id, one.organisation.name, one.username, _rights_text(one.rights), one.expires_at),
         empty="No open invitations.",
     )
-    if found and organisation is None:
+    if found and organisation is None and not session.out.as_json:
         session.out.line(f"Next: {session.next('organisation', 'accept', str(found[0].id))}")
 
 
@@ -192,10 +179,7 @@ def cancel_invitation(ctx: typer.Context, organisation: _Organisation, invitatio
     session = session_of(ctx)
     with session.site() as site:
         cancel(site, organisation, invitation)
-    if session.out.as_json:
-        session.out.json({"cancelled": invitation})
-    else:
-        session.out.line(f"Cancelled invitation {invitation}.")
+    session.out.answer({"cancelled": invitation}, f"Cancelled invitation {invitation}.")
 
 
 @example(app, "set-rights", "medperf organisation set-rights 'Hospital A' alice --operate --release")
@@ -208,23 +192,12 @@ def set_rights(
     release: _Release = False,
 ) -> None:
     """Give a member exactly these rights."""
-    from medperf.domain.errors import UsageError
     from medperf.flows.organisations import set_rights as change
 
     session = session_of(ctx)
-    rights = _chosen(manage, operate, release)
-    if not rights:
-        raise UsageError(
-            "usage",
-            "A member has at least one right.",
-            "Give --manage, --operate or --release; or: medperf organisation remove --help",
-        )
     with session.site() as site:
-        changed = change(site, organisation, member, rights)
-    if session.out.as_json:
-        session.out.json(changed)
-    else:
-        session.out.line(f"The rights of {changed.username} are now: {rights_text(changed.rights)}.")
+        changed = change(site, organisation, member, _chosen(manage, operate, release))
+    session.out.answer(changed, f"The rights of {changed.username} are now: {_rights_text(changed.rights)}.")
 
 
 @example(app, "remove", "medperf organisation remove 'Hospital A' alice")
@@ -235,10 +208,7 @@ def remove(ctx: typer.Context, organisation: _Organisation, member: _Member) -> 
     session = session_of(ctx)
     with session.site() as site:
         gone = remove_member(site, organisation, member)
-    if session.out.as_json:
-        session.out.json(gone)
-    else:
-        session.out.line(f"Removed {gone.username}.")
+    session.out.answer(gone, f"Removed {gone.username}.")
 
 
 @example(app, "leave", "medperf organisation leave 'Hospital A'")
@@ -249,13 +219,10 @@ def leave(ctx: typer.Context, organisation: _Organisation) -> None:
     session = session_of(ctx)
     with session.site() as site:
         left = leave_organisation(site, organisation)
-    if session.out.as_json:
-        session.out.json(left)
-    else:
-        session.out.line(f"You left {left.name}.")
+    session.out.answer(left, f"You left {left.name}.")
 
 
-def rights_text(rights: Sequence[Right]) -> str:
+def _rights_text(rights: Sequence[Right]) -> str:
     """Rights for people."""
     return ", ".join(right.value for right in rights) or "-"
 
@@ -263,10 +230,6 @@ def rights_text(rights: Sequence[Right]) -> str:
 def _chosen(manage: bool, operate: bool, release: bool) -> list[Right]:
     chosen = ((Right.MANAGE, manage), (Right.OPERATE, operate), (Right.RELEASE, release))
     return [right for right, wanted in chosen if wanted]
-
-
-def _row(one: InvitationView) -> tuple[object, ...]:
-    return (one.id, one.organisation.name, one.username, rights_text(one.rights), one.expires_at)
 
 
 def _answer(session: Session, invitation: int, *, accept: bool) -> None:
@@ -277,7 +240,7 @@ def _answer(session: Session, invitation: int, *, accept: bool) -> None:
     if session.out.as_json:
         session.out.json(answered)
     elif answered.accepted:
-        session.out.line(f"You belong to {answered.organisation.name} now ({rights_text(answered.rights)}).")
+        session.out.line(f"You belong to {answered.organisation.name} now ({_rights_text(answered.rights)}).")
         words = ("organisation", "view", str(answered.organisation.id))
         session.out.line(f"Next: {session.next(*words)}")
     else:

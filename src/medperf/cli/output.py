@@ -7,11 +7,11 @@ import json
 import math
 import os
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from enum import Enum
 from pathlib import Path, PurePath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from medperf.domain.errors import MedPerfError
 
@@ -20,6 +20,7 @@ class OutputClosed(Exception):
     """Whoever read our output has gone (``medperf mlcube ls | head -1``)."""
 
 
+Item = TypeVar("Item")
 _SHORT = 16  # what a narrow terminal shows of a digest
 _GAP = 3  # between two columns on a terminal
 
@@ -72,10 +73,34 @@ class Output:
         else:
             self._plain_table(columns, cells)
 
-    def items(self, found: Iterable[Any], *, without: Sequence[str] = ()) -> None:
-        """A listing as JSON. ``without``: keys that only the detail of one entry holds; None would say that there is nothing."""
-        plain = [document(entry) for entry in found]
-        self.json({"items": [{key: value for key, value in entry.items() if key not in without} for entry in plain]})
+    def answer(self, value: Any, text: str) -> None:
+        """``value`` for programs, one line for people."""
+        if self.as_json:
+            self.json(value)
+        else:
+            self.line(text)
+
+    def listing(
+        self,
+        found: Iterable[Item],
+        columns: Sequence[Column],
+        row: Callable[[Item], Sequence[Any]],
+        *,
+        empty: str,
+        without: Sequence[str] = (),
+    ) -> None:
+        """Things of one kind: all they hold for programs, a table for people.
+
+        Args:
+            row: the cells of one thing.
+            empty: said when there is none.
+            without: keys that only the detail of one thing holds; None would say that there is nothing.
+        """
+        if self.as_json:
+            plain = [document(one) for one in found]
+            self.json({"items": [{key: value for key, value in one.items() if key not in without} for one in plain]})
+        else:
+            self.table(columns, map(row, found), empty=empty)
 
     def facts(self, *pairs: tuple[str, Any]) -> None:
         """A short page: one ``name: value`` a line; without those that are None or empty."""
@@ -116,11 +141,11 @@ class Output:
         else:
             self.line(f"Wrote {path}.")
 
-    def created(self, noun: str, identity: int | str, name: str, *, next: str = "") -> None:  # noqa: A002
-        """Say what was made, and what to do next."""
+    def created(self, noun: str, identity: int | str, name: str, *, then: str = "") -> None:
+        """Say what was made, and the command to go on with."""
         self.line(f"Created {noun} {identity} ({name}).")
-        if next:
-            self.line(f"Next: {next}")
+        if then:
+            self.line(f"Next: {then}")
 
     def write(self, text: str) -> None:
         """Raw text.

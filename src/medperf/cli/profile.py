@@ -52,12 +52,10 @@ def ls(ctx: typer.Context) -> None:
 
     session = session_of(ctx)
     found = list_profiles(session.home)
-    if session.out.as_json:
-        session.out.json({"items": found})
-        return
-    session.out.table(
+    session.out.listing(
+        found,
         [Column("name"), Column("server"), Column("active"), Column("built in")],
-        [(profile.name, profile.server, profile.active, profile.built_in) for profile in found],
+        lambda profile: (profile.name, profile.server, profile.active, profile.built_in),
         empty="No profiles.",
     )
 
@@ -99,10 +97,7 @@ def activate(ctx: typer.Context, name: _Name) -> None:
 
     session = session_of(ctx)
     chosen = activate_profile(session.home, name)
-    if session.out.as_json:
-        session.out.json(chosen)
-    else:
-        session.out.line(f"Profile {name} is active. Server: {chosen.server}")
+    session.out.answer(chosen, f"Profile {name} is active. Server: {chosen.server}")
 
 
 @example(
@@ -131,10 +126,7 @@ def set_(
     if not changes:
         raise UsageError("usage", "There is nothing to change.", "See: medperf profile set --help")
     changed = set_profile(session.home, name or session.named_profile, **changes)
-    if session.out.as_json:
-        session.out.json(changed)
-    else:
-        session.out.line(f"Changed profile {changed.name}.")
+    session.out.answer(changed, f"Changed profile {changed.name}.")
 
 
 @example(app, "view", "medperf profile view", "medperf profile view hospital")
@@ -153,10 +145,7 @@ def delete(ctx: typer.Context, name: _Name) -> None:
 
     session = session_of(ctx)
     delete_profile(session.home, name)
-    if session.out.as_json:
-        session.out.json({"deleted": name})
-    else:
-        session.out.line(f"Deleted profile {name}.")
+    session.out.answer({"deleted": name}, f"Deleted profile {name}.")
 
 
 def _given(

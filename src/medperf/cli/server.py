@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from medperf.cli.base import Session, example, noun, session_of
+from medperf.cli.options import YesOption
 from medperf.cli.server_audit import app as audit
 from medperf.cli.server_database import Database, database_of, with_password
 from medperf.cli.server_folder import Data, folder_of, installed
@@ -49,7 +50,9 @@ def init(
     with installed():
         where = database_of(session, database)
     if password is None and not development:
-        password = session.ask.new_secret(f"password for {username}")
+        from medperf.flows.interaction import new_secret
+
+        password = new_secret(session.ask, f"password for {username}")
     with installed():
         from medperf.server import admin
 
@@ -145,7 +148,7 @@ def reset(
     ctx: typer.Context,
     data: Data = None,
     database: Database = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: YesOption = False,
     force: Annotated[bool, typer.Option("--force", help="Also a server that is not for development.")] = False,
 ) -> None:
     """Delete everything on the server and begin anew, as another instance."""
@@ -215,12 +218,10 @@ def _ready(session: Session, url: str, own_certificate: Path | None, *, developm
         with session.drawer as drawer:
             drawer(Note(notice, level="warning"))
     shown = url.replace("//127.0.0.1:", "//localhost:")
-    if development and shown.startswith("https://localhost:") and own_certificate is not None:
-        from medperf.client.profiles import trust_certificate
+    if development and own_certificate is not None:
+        from medperf.flows.profiles import trust_own_server
 
-        # The account that runs the server on this machine trusts it, from whatever folder it logs in.
-        for name in (shown, url):
-            trust_certificate(session.home, name, own_certificate.read_bytes())
+        trust_own_server(session.home, (shown, url), own_certificate)
     if session.out.as_json:
         session.out.json({"url": shown, "development": development})
         return
@@ -232,10 +233,10 @@ def _ready(session: Session, url: str, own_certificate: Path | None, *, developm
 
 def _private(session: Session, folder: Path) -> Path:
     """``folder``; where it is inside MedPerf's home, that is made first, for its owner alone."""
-    if folder.is_relative_to(session.home):
-        from medperf.client.private import make_folder
+    from medperf.flows.profiles import make_home
 
-        make_folder(session.home)
+    if folder.is_relative_to(session.home):
+        make_home(session.home)
     return folder
 
 

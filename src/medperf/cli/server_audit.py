@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medperf.cli.base import example, noun, session_of
+from medperf.cli.base import Session, example, noun, session_of
+from medperf.cli.options import YesOption
 from medperf.cli.server_database import Database, database_of
 from medperf.cli.server_folder import Data, folder_of, installed
 from medperf.domain.errors import MedPerfError
+
+if TYPE_CHECKING:
+    from medperf.server.audit.verifier import VerifyReport
+    from medperf.server.settings import Settings
 
 app = noun("audit", "Seal and verify who changed what on the server.", "medperf server audit verify")
 
@@ -32,24 +38,14 @@ def verify(
     session = session_of(ctx)
     with installed():
         from medperf.server.audit import commands
-        from medperf.server.settings import Settings
 
         with session.drawer as drawer:
-            found = commands.verify(
-                Settings(data=folder_of(session, data), database=database_of(session, database)), copy=head, emit=drawer
-            )
-    if session.out.as_json:
-        session.out.json(found)
+            found = commands.verify(_settings(session, data, database), copy=head, emit=drawer)
+    session.out.answer(found, _how_far(found))
     if found.fault is not None:
         raise found.fault.error()
     if session.out.as_json:
         return
-    if found.head is None:
-        session.out.line("Nothing was sealed yet.")
-    else:
-        session.out.line(
-            f"The audit trail is whole up to event {found.last_event} (events: {found.events:,}, checkpoints: {found.checkpoints:,})."
-        )
     if found.unsealed:
         session.out.line(f"Later events, not sealed yet: {found.unsealed:,}.")
     if found.head is not None:
@@ -63,12 +59,9 @@ def seal(ctx: typer.Context, data: Data = None, database: Database = None) -> No
     session = session_of(ctx)
     with installed():
         from medperf.server.audit import commands
-        from medperf.server.settings import Settings
 
         with session.drawer as drawer:
-            done = commands.seal(
-                Settings(data=folder_of(session, data), database=database_of(session, database)), emit=drawer
-            )
+            done = commands.seal(_settings(session, data, database), emit=drawer)
     if session.out.as_json:
         session.out.json(done)
         return
@@ -83,13 +76,9 @@ def key(ctx: typer.Context, data: Data = None, database: Database = None) -> Non
     session = session_of(ctx)
     with installed():
         from medperf.server.audit import commands
-        from medperf.server.settings import Settings
 
-        public = commands.public_key(Settings(data=folder_of(session, data), database=database_of(session, database)))
-    if session.out.as_json:
-        session.out.json({"public_key": public})
-        return
-    session.out.line(public)
+        public = commands.public_key(_settings(session, data, database))
+    session.out.answer({"public_key": public}, public)
 
 
 @example(app, "accept", "medperf server audit accept --data /srv/medperf")
@@ -97,7 +86,7 @@ def accept(
     ctx: typer.Context,
     data: Data = None,
     database: Database = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: YesOption = False,
 ) -> None:
     """After you restored or moved the database on purpose: go on from the trail that is in it. An event says that you did."""
     session = session_of(ctx)
@@ -108,10 +97,9 @@ def accept(
         )
     with installed():
         from medperf.server.audit import commands
-        from medperf.server.settings import Settings
 
         with session.drawer as drawer:
-            done = commands.accept(Settings(data=folder, database=database_of(session, database)), emit=drawer)
+            done = commands.accept(_settings(session, folder, database), emit=drawer)
     if session.out.as_json:
         session.out.json(done)
         return
@@ -120,3 +108,21 @@ def accept(
         session.out.line(f"Before: checkpoint {done.before.checkpoint}, up to event {done.before.last_event}.")
     if done.after is not None:
         session.out.line(f"Now: checkpoint {done.after.checkpoint}, up to event {done.after.last_event}.")
+
+
+def _settings(session: Session, data: Path | None, database: str | None) -> Settings:
+    """Of the server that is meant."""
+    from medperf.server.settings import Settings
+
+    return Settings(data=folder_of(session, data), database=database_of(session, database))
+
+
+def _how_far(found: VerifyReport) -> str:
+    """Up to where the trail is whole; with a fault, that is before it."""
+    fault = found.fault
+    if found.head is None:
+        return "Nothing was sealed yet." if fault is None else "The audit trail is not whole from its beginning on."
+    if fault is not None and fault.event is not None and fault.event <= found.last_event:
+        return f"The audit trail is whole before event {fault.event}."
+    verified = f"(events: {found.events:,}, checkpoints: {found.checkpoints:,})"
+    return f"The audit trail is whole up to event {found.last_event} {verified}{', no further' if fault is not None else ''}."

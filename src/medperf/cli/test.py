@@ -107,10 +107,8 @@ def ls(ctx: typer.Context) -> None:
     session = session_of(ctx)
     with session.site() as site:
         found = list_tests(site)
-    if session.out.as_json:
-        session.out.json({"items": found})
-        return
-    session.out.table(
+    session.out.listing(
+        found,
         [
             Column("id", short=True),
             Column("created"),
@@ -122,20 +120,17 @@ def ls(ctx: typer.Context) -> None:
             Column("engine", extra=True),
             Column("metric"),
         ],
-        [
-            (
-                test.id,
-                datetime.fromisoformat(test.created_at),
-                test.state,
-                test.preparator,
-                test.model,
-                test.evaluator,
-                test.data,
-                test.engine or "-",
-                first_metric(test.metrics),
-            )
-            for test in found
-        ],
+        lambda test: (
+            test.id,
+            datetime.fromisoformat(test.created_at),
+            test.state,
+            test.preparator,
+            test.model,
+            test.evaluator,
+            test.data,
+            test.engine or "-",
+            first_metric(test.metrics),
+        ),
         empty="No test was run yet. Run one with: medperf test run --help",
     )
 
@@ -200,7 +195,7 @@ def _show_failure(out: Output, test: TestSummary) -> None:
         ("model", test.model),
         ("evaluator", test.evaluator),
         ("data", test.data),
-        ("what happened", failure.get("what", "")),
-        ("what to do", failure.get("fix", "")),
-        *((("log", failure["log"]),) if "log" in failure else ()),
+        ("what happened", failure.get("what")),
+        ("what to do", failure.get("fix")),
+        ("log", failure.get("log")),
     )

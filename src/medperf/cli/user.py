@@ -6,11 +6,14 @@ from typing import Annotated
 
 import typer
 
-from medperf.cli.base import SearchOption, SortOption, example, noun, session_of
+from medperf.cli.base import example, noun, session_of
+from medperf.cli.options import LimitOption, SearchOption, SortOption, YesOption
 from medperf.cli.output import Column
 from medperf.domain.errors import MedPerfError
 
 app = noun("user", "Manage the accounts of the server (admins only).", "medperf user ls")
+
+_User = Annotated[str, typer.Argument(metavar="ID|NAME", help="The account.", show_default=False)]
 
 
 @example(app, "add", "medperf user add alice --email alice@example.com", "medperf user add bob --admin")
@@ -35,7 +38,7 @@ def add(
     if session.out.as_json:
         session.out.json(made)
         return
-    session.out.created("user", made.id, made.username, next=session.next("login", "--username", made.username))
+    session.out.created("user", made.id, made.username, then=session.next("login", "--username", made.username))
 
 
 @example(app, "ls", "medperf user ls")
@@ -48,7 +51,7 @@ def ls(
     ] = None,
     search: SearchOption = None,
     sort: SortOption = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="At most so many.")] = None,
+    limit: LimitOption = None,
 ) -> None:
     """List the accounts."""
     from medperf.flows.accounts import list_users
@@ -56,10 +59,8 @@ def ls(
     session = session_of(ctx)
     with session.site() as site:
         found = list_users(site, name=name, is_admin=admin, is_active=active, search=search, sort=sort, limit=limit)
-    if session.out.as_json:
-        session.out.json({"items": found})
-        return
-    session.out.table(
+    session.out.listing(
+        found,
         [
             Column("id", right=True),
             Column("username"),
@@ -68,7 +69,7 @@ def ls(
             Column("active"),
             Column("created", extra=True),
         ],
-        [(user.id, user.username, user.email, user.is_admin, user.is_active, user.created_at) for user in found],
+        lambda user: (user.id, user.username, user.email, user.is_admin, user.is_active, user.created_at),
         empty="No accounts found.",
     )
 
@@ -76,8 +77,8 @@ def ls(
 @example(app, "erase", "medperf user erase alice", "medperf user erase 5 --yes")
 def erase(
     ctx: typer.Context,
-    user: Annotated[str, typer.Argument(metavar="ID|NAME", help="The account.", show_default=False)],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    user: _User,
+    yes: YesOption = False,
 ) -> None:
     """Disable an account and erase its name, address and other personal values, for good. What it owns stays."""
     from medperf.flows.accounts import erase_user
@@ -87,16 +88,13 @@ def erase(
         raise MedPerfError("declined", "Nothing was erased.", "Answer y, or give --yes, to erase.")
     with session.site() as site:
         erased = erase_user(site, user)
-    if session.out.as_json:
-        session.out.json(erased)
-    else:
-        session.out.line(f"Erased user {erased.id}: it is called {erased.username} now.")
+    session.out.answer(erased, f"Erased user {erased.id}: it is called {erased.username} now.")
 
 
 @example(app, "disable", "medperf user disable alice")
 def disable(
     ctx: typer.Context,
-    user: Annotated[str, typer.Argument(metavar="ID|NAME", help="The account.", show_default=False)],
+    user: _User,
     leave_unmanaged: Annotated[
         bool,
         typer.Option("--leave-unmanaged", help="Also where an organisation has no other active manager."),
@@ -108,24 +106,15 @@ def disable(
     session = session_of(ctx)
     with session.site() as site:
         disabled = disable_user(site, user, leave_unmanaged=leave_unmanaged)
-    if session.out.as_json:
-        session.out.json(disabled)
-    else:
-        session.out.line(f"Disabled user {disabled.id} ({disabled.username}).")
+    session.out.answer(disabled, f"Disabled user {disabled.id} ({disabled.username}).")
 
 
 @example(app, "enable", "medperf user enable alice")
-def enable(
-    ctx: typer.Context,
-    user: Annotated[str, typer.Argument(metavar="ID|NAME", help="The account.", show_default=False)],
-) -> None:
+def enable(ctx: typer.Context, user: _User) -> None:
     """Enable a disabled account again; it logs in with its old password."""
     from medperf.flows.accounts import enable_user
 
     session = session_of(ctx)
     with session.site() as site:
         enabled = enable_user(site, user)
-    if session.out.as_json:
-        session.out.json(enabled)
-    else:
-        session.out.line(f"Enabled user {enabled.id} ({enabled.username}).")
+    session.out.answer(enabled, f"Enabled user {enabled.id} ({enabled.username}).")

@@ -12,6 +12,7 @@ from medperf.client.faults import not_medperf
 from medperf.client.streams import SinkWriter, receive
 from medperf.domain.digests import Digest
 from medperf.domain.events import Emit, ignore
+from medperf.domain.numbers import whole_number
 from medperf.wire.assets import PIECE_TYPE, UPLOAD_OFFSET, StorageView, UploadCreate, UploadView
 from medperf.wire.models import AssetView, Page
 
@@ -42,11 +43,11 @@ class UploadsPart(Part[UploadView]):
             ServerUnavailable: the piece may have come in part: ask with `get`.
         """
         headers = {"Content-Type": PIECE_TYPE, "Content-Length": str(length), UPLOAD_OFFSET: str(offset)}
-        answer = self._transport.upload(f"{self._path}/{upload_id}", method="PATCH", content=content, headers=headers)
-        reached = answer.headers.get(UPLOAD_OFFSET.lower(), "")
-        if not (reached.isdecimal() and len(reached) < 19):
+        answer = self._transport.upload(f"{self._path}/{upload_id}", content=content, headers=headers)
+        reached = whole_number(answer.headers.get(UPLOAD_OFFSET.lower(), ""))
+        if reached is None:
             raise not_medperf(self._transport.base_url, "it does not say how much of an upload it has")
-        return int(reached)
+        return reached
 
     def complete(self, upload_id: str) -> AssetView:
         """Make an asset of what was sent; asked again, the same one.

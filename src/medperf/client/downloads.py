@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medperf.client.hops import Hops, shown
-from medperf.client.streams import PartialSinkWriter, Sink, receive
+from medperf.client.streams import Sink, SinkWriter, receive
 from medperf.domain import limits
 from medperf.domain.digests import Digest
 from medperf.domain.errors import (
@@ -27,6 +27,7 @@ from medperf.domain.errors import (
     Unauthenticated,
 )
 from medperf.domain.events import Emit, Progress, ignore
+from medperf.domain.numbers import whole_number
 from medperf.wire.models import FileRef
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class Downloader:
     @contextlib.contextmanager
     def _partial(
         self, key: Digest, *, digest: Digest | None, size: int | None, name: str, emit: Emit
-    ) -> Iterator[PartialSinkWriter | None]:
+    ) -> Iterator[SinkWriter | None]:
         """Hold the partial file; None when ``digest`` is in the store, perhaps because somebody else fetched it meanwhile."""
 
         def observe(done: int) -> None:
@@ -182,7 +183,7 @@ class Downloader:
     def _exactly(
         self,
         url: str,
-        writer: PartialSinkWriter,
+        writer: SinkWriter,
         digest: Digest,
         *,
         size: int | None,
@@ -216,7 +217,7 @@ class Downloader:
     def _receive(
         self,
         url: str,
-        writer: PartialSinkWriter,
+        writer: SinkWriter,
         *,
         size: int | None,
         limit: int,
@@ -241,12 +242,13 @@ class Downloader:
             raise Unauthenticated(
                 "not_logged_in", f"{shown(url)} is a file of the MedPerf server.", "Log in with: medperf login"
             )
-        if not (rest.isdecimal() and rest.isascii() and len(rest) < 19):
+        asset_id = whole_number(rest)
+        if asset_id is None:
             raise InvalidInput(
                 "bad_url", f"{url[:200]!r} is no asset.", "Write it like asset:12; list them with: medperf asset ls"
             )
         return self._api.assets.download(
-            int(rest),
+            asset_id,
             writer,
             size=size,
             limit=limit,

@@ -24,6 +24,12 @@ from medperf.wire.headers import VERSION
 _START = "Start it with: medperf server start (or name another one with --server, or in the profile)."
 _UPDATE = "Install the newer MedPerf here: pip install -U medperf"
 _WEB_PAGE = "a web page: that of a proxy, of a network that wants a login, or of another service"
+#: Characters of one text of a server, and of a text about one field; errors of one answer.
+_WORDS = 4000
+_WORDS_OF_ERROR = 400
+_ERRORS = 20
+_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}((a|b|rc|\.dev|\.post)[0-9]{1,9}){0,3}(\+[a-z0-9.]{1,40})?")
 _CLASSES: Mapping[int, type[MedPerfError]] = {
     401: Unauthenticated,
     403: Forbidden,
@@ -71,7 +77,10 @@ def raise_problem(server: str, status: int, headers: Mapping[str, str], document
     if retry_after.isdecimal() and status in (429, 503):
         details["retry_after"] = min(int(retry_after[:9]), 86_400)
     if not (
-        isinstance(document, dict) and isinstance(document.get("code"), str) and isinstance(document.get("detail"), str)
+        isinstance(document, dict)
+        and isinstance(document.get("code"), str)
+        and _CODE.fullmatch(document["code"])
+        and isinstance(document.get("detail"), str)
     ):
         if status < 500 and status != 429:
             if "html" in headers.get("content-type", "").lower():
@@ -81,20 +90,18 @@ def raise_problem(server: str, status: int, headers: Mapping[str, str], document
         raise ServerUnavailable(
             "server_unavailable", what, "Try again later, or tell the server's admin.", details=details
         )
-    code, what = document["code"], document["detail"]
+    code, what, fix = document["code"], _cut(document["detail"]), _cut(document.get("fix") or "")
     if code == "wrong_instance":
         raise wrong_instance(server)
     if code == "unsupported_api_version":
-        raise ServerUnavailable(code, what, str(document.get("fix") or _UPDATE), details=details)
-    errors = document.get("errors") or []
-    if isinstance(errors, list) and errors:
+        raise ServerUnavailable(code, what, fix or _UPDATE, details=details)
+    errors = _errors(document.get("errors"))
+    if errors:
         details["errors"] = errors
-        more = "; ".join(
-            f"{entry.get('field')}: {entry.get('message')}" for entry in errors[:5] if isinstance(entry, dict)
-        )
-        if more and not any(str(entry.get("message")) in what for entry in errors if isinstance(entry, dict)):
+        if not any(entry["message"] in what for entry in errors):
+            more = "; ".join(f"{entry['field']}: {entry['message']}" for entry in errors[:5])
             what = f"{what} {more}."
-    theirs = headers.get(VERSION, "")
+    theirs = _version(headers)
     if _asks_the_unknown(code, errors) and (not theirs or _numbers(theirs) < _numbers(__version__)):
         raise ServerUnavailable(
             "server_too_old",
@@ -103,12 +110,12 @@ def raise_problem(server: str, status: int, headers: Mapping[str, str], document
             details=details,
         )
     kind = ServerUnavailable if status >= 500 else _CLASSES.get(status, InvalidInput)
-    raise kind(code, what, str(document.get("fix") or _FIXES.get(status, "")), details=details)
+    raise kind(code, what, fix or _FIXES.get(status, ""), details=details)
 
 
 def no_sense(server: str, headers: Mapping[str, str], where: str) -> ServerUnavailable:
     """The answer of a MedPerf server has something that this version does not understand: a newer server's, or a fault."""
-    theirs = headers.get(VERSION, "")
+    theirs = _version(headers)
     if _numbers(theirs) > _numbers(__version__):
         return ServerUnavailable(
             "server_too_new",
@@ -121,6 +128,26 @@ def no_sense(server: str, headers: Mapping[str, str], where: str) -> ServerUnava
 def web_page(server: str) -> ServerUnavailable:
     """An answer for people."""
     return not_medperf(server, f"it answered with {_WEB_PAGE}")
+
+
+def _cut(text: Any) -> str:
+    """What a server says, as far as a person would read it."""
+    text = str(text)
+    return text if len(text) <= _WORDS else f"{text[:_WORDS]} [...]"
+
+
+def _errors(found: Any) -> list[dict[str, str]]:
+    """Of a problem document: some of them, with what is known of each."""
+    if not isinstance(found, list):
+        return []
+    entries = [entry for entry in found[:_ERRORS] if isinstance(entry, dict)]
+    return [{name: _cut(entry.get(name, ""))[:_WORDS_OF_ERROR] for name in ("field", "message")} for entry in entries]
+
+
+def _version(headers: Mapping[str, str]) -> str:
+    """The server's, "" where it says none. It goes into commands that people copy, so it is nothing else than a version."""
+    theirs = headers.get(VERSION, "")
+    return theirs if _VERSION.fullmatch(theirs) else ""
 
 
 def _asks_the_unknown(code: str, errors: Any) -> bool:

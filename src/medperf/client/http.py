@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from medperf.client.faults import not_medperf, raise_problem, unreachable, web_page, wrong_instance
 from medperf.domain.addresses import is_loopback, split_url
@@ -30,7 +30,8 @@ BACKOFF_SECONDS = 0.1
 PATIENCE_SECONDS = 60.0
 #: Waits that a person would wonder about are told.
 TOLD_SECONDS = 1.0
-ANSWER_BYTES = 64 * 1024**2
+#: A page of a listing has at most 2 MiB and one thing more. Read, an answer can take more than twenty times as much.
+ANSWER_BYTES = 8 * 1024**2
 
 Content = Callable[[], Iterator[bytes]]
 
@@ -128,22 +129,12 @@ class Transport:
                 return self._read(response)
         raise AssertionError("the last attempt returns or raises")
 
-    def upload(
-        self,
-        path: str,
-        *,
-        method: Literal["POST", "PATCH"] = "POST",
-        params: Mapping[str, Any] | None = None,
-        content: Content,
-        headers: Mapping[str, str],
-        idempotency_key: str | None = None,
-    ) -> Answer:
-        """Send a stream. ``content`` is called anew for each try. Raises as `request`."""
-        sent = dict(headers) | ({IDEMPOTENCY: idempotency_key} if idempotency_key else {})
-        for attempt in self._attempts(repeatable=idempotency_key is not None):
+    def upload(self, path: str, *, content: Content, headers: Mapping[str, str]) -> Answer:
+        """PATCH with a stream. Only where the server asks to wait it is sent again; ``content`` is called anew then. Raises as `request`."""
+        for attempt in self._attempts(repeatable=False):
             with (
                 attempt,
-                self._exchange(method, path, params=params, content=content, headers=sent, seconds=None) as response,
+                self._exchange("PATCH", path, content=content, headers=dict(headers), seconds=None) as response,
             ):
                 return self._read(response)
         raise AssertionError("the last attempt returns or raises")

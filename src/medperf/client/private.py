@@ -63,11 +63,7 @@ def write_private(path: Path, data: bytes) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)  # or a power loss brings the old one back, after we said it was replaced
-        finally:
-            os.close(folder)
+        _sync_folder(path.parent)  # or a power loss brings the old one back, after we said it was replaced
     except OSError as error:
         raise _unwritable(path, error) from error
 
@@ -103,11 +99,21 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and its parents, with mode 0700."""
+    """Make a folder, and its parents, with mode 0700; their names survive a power loss."""
     if not folder.is_dir():
         make_folder(folder.parent)
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
+        with contextlib.suppress(PermissionError):  # a folder that may be entered, not listed
+            _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _take(descriptor: int) -> bool:

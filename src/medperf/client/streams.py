@@ -28,7 +28,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 
 
 class SinkWriter(Protocol):
-    """Where bytes go; `medperf.workspace.store.StoreWriter` is one."""
+    """Where bytes go, which outlive it; `medperf.workspace.partials.PartialWriter` is one."""
 
     written: int
     origin: dict[str, str]
@@ -48,6 +48,9 @@ class SinkWriter(Protocol):
     def commit(self, expected: Digest | None = None) -> Digest:
         """Keep the file, if it is the expected one."""
 
+    def drop(self) -> None:
+        """Leave nothing behind."""
+
     def __enter__(self) -> Self: ...
 
     def __exit__(
@@ -55,19 +58,12 @@ class SinkWriter(Protocol):
     ) -> None: ...
 
 
-class PartialSinkWriter(SinkWriter, Protocol):
-    """One whose bytes outlive it; `medperf.workspace.partials.PartialWriter` is one."""
-
-    def drop(self) -> None:
-        """Leave nothing behind."""
-
-
 class Sink(Protocol):
     """What keeps files; `medperf.workspace.store.Store` is one."""
 
     def partial(
         self, key: Digest, *, size: int | None = None, observe: Callable[[int], None] | None = None
-    ) -> PartialSinkWriter | None:
+    ) -> SinkWriter | None:
         """The file being downloaded under this key; None while another process has it."""
 
     def partial_bytes(self, key: Digest) -> int:
@@ -215,7 +211,9 @@ class _Reception:
         return headers
 
     def _receive(self, response: httpx2.Response) -> None:
-        pace = response.extensions.get("medperf_pace")
+        from medperf.client.network import PACE
+
+        pace = response.extensions.get(PACE)
         if pace is not None:
             pace.start()
         self._begin(response)

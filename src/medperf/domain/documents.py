@@ -9,7 +9,6 @@ PyYAML and json are imported by the functions, so that importing this module cos
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 from typing import Any
@@ -106,13 +105,6 @@ def load_json(
         raise InvalidInput(
             "bad_json", f"{label} cannot be read as JSON: {_short(str(error), 200)}.", "Mend it and try again."
         ) from error
-
-
-def dump_yaml(value: Any) -> str:
-    """YAML for people: block style, keys in the given order. `load_yaml` reads the same value back."""
-    import yaml
-
-    return str(yaml.dump(value, Dumper=_dumper(), sort_keys=False, allow_unicode=True, default_flow_style=False))
 
 
 def _decode(data: bytes, label: str, max_bytes: int) -> str:
@@ -242,19 +234,6 @@ def _plain(text: str, label: str, *, allow_nan: bool) -> Any:
 def _check_tag(event: Any, label: str) -> None:
     if event.tag is not None:
         raise _bad_yaml(f"{label}: tags ({_short(event.tag)}) are not allowed{_line(event)}.", "Leave the tag out.")
-
-
-@functools.cache
-def _dumper() -> Any:
-    """Writes what `load_yaml` reads: no aliases, and text that reads like a number in quotes."""
-    import yaml
-
-    class Dumper(yaml.SafeDumper):
-        def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - as PyYAML calls it
-            return True
-
-    Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"(?:{_FLOAT.pattern})$"), list("-+.0123456789"))
-    return Dumper
 
 
 # ----------------------------------------------------------------------------------------------------------------- JSON

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from medperf.domain.manifests import Manifest, Task, bad_manifest, names_of
+from medperf.domain.manifest_fields import bad_manifest, names_of
+from medperf.domain.manifests import Manifest, Task
 from medperf.domain.states import Kind
 
 

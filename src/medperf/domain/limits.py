@@ -10,7 +10,6 @@ EMAIL_LENGTH = 254
 PASSWORD_MIN_LENGTH = 4  # the tutorial's; only development servers take it
 REAL_PASSWORD_MIN_LENGTH = 12  # everywhere else
 PASSWORD_LENGTH = 256
-FILE_NAME_LENGTH = 128
 FILES_PER_MLCUBE = 16
 URLS_PER_FILE = 8
 
@@ -18,7 +17,6 @@ MANIFEST_BYTES = 64 * 1024
 PARAMETERS_BYTES = 1024 * 1024
 METRICS_BYTES = 1024 * 1024
 STATISTICS_BYTES = 1024 * 1024
-REPORT_BYTES = 1024 * 1024
 BODY_BYTES = 2 * 1024 * 1024
 METADATA_BYTES = 64 * 1024
 ASSET_BYTES = 64 * 1024**3
@@ -53,6 +51,16 @@ ARCHIVE_ENTRIES = 1_000_000
 WHEEL_BYTES = 4 * 1024**3  # of one package
 ARCHIVE_PATH_BYTES = 1024
 ARCHIVE_RATIO = 250
+
+MLCUBES_PER_OWNER = 10_000
+BENCHMARKS_PER_OWNER = 1000
+ASSETS_PER_OWNER = 10_000
+OWNER_BYTES = 1024**4  # of all its assets and unfinished uploads
+UPLOADS_PER_OWNER = 32  # unfinished at once
+LOGINS_PER_ACCOUNT = 100
+LOG_BYTES = 256 * 1024**2  # of the server's log, and as much again of the one before
+CHANGES_AT_ONCE = 50_000  # of one account, and so many an hour after that
+CHANGES_PER_HOUR = 3600
 
 ORGANISATIONS_PER_USER = 64  # made by, and belonged to by, one account
 ORGANISATION_MEMBERS = 256

@@ -6,7 +6,6 @@ give it the document they hold, so both find the same kind and the same faults.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -14,12 +13,18 @@ from typing import Any, Literal
 
 from medperf.domain import limits
 from medperf.domain.documents import load_yaml
-from medperf.domain.errors import InvalidInput
+from medperf.domain.manifest_fields import (
+    bad_manifest,
+    check_name,
+    image_of,
+    mapping_of,
+    names_of,
+    relative_path,
+    shown,
+    text_of,
+)
 
 PathType = Literal["file", "directory"]
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-_NAMES_SHOWN = 20
-_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,255}")
 
 
 @dataclass(frozen=True)
@@ -104,25 +109,23 @@ def parse_manifest(data: bytes, *, label: str = "mlcube.yaml") -> Manifest:
 # ---------------------------------------------------------------------------------------------------------- mlcube.yaml
 
 _MLCUBE_KEYS = {"name", "description", "authors", "platform", "docker", "singularity", "python", "tasks"}
-
-
 _PYTHON_KEYS = {"project", "entrypoint", "requirements", "requires_python"}
 _TASK_KEYS = {"parameters", "entrypoint"}
 _UNKNOWN_SHOWN, _UNKNOWN_LENGTH = 20, 80
 
 
 def _parse_mlcube(document: dict[str, Any], label: str) -> Manifest:
-    tasks_raw = _mapping(document, "tasks", label, required=True)
+    tasks_raw = mapping_of(document, "tasks", label, required=True)
     tasks = {name: _mlcube_task(name, body, label) for name, body in tasks_raw.items()}
-    docker = _mapping(document, "docker", label)
-    singularity = _mapping(document, "singularity", label)
-    python = _mapping(document, "python", label)
+    docker = mapping_of(document, "docker", label)
+    singularity = mapping_of(document, "singularity", label)
+    python = mapping_of(document, "python", label)
     if all(document.get(section) is None for section in ("docker", "singularity", "python")):
         raise bad_manifest(
             f"{label} has none of the sections docker, singularity and python.",
             "Say what is run: an image, or a python project.",
         )
-    platform = _mapping(document, "platform", label)
+    platform = mapping_of(document, "platform", label)
     accelerators = platform.get("accelerator_count", 0)
     if not isinstance(accelerators, int) or isinstance(accelerators, bool) or not 0 <= accelerators <= 1024:
         raise bad_manifest(
@@ -130,10 +133,10 @@ def _parse_mlcube(document: dict[str, Any], label: str) -> Manifest:
         )
     return Manifest(
         format="mlcube",
-        name=_string(document, "name", label, default="mlcube"),
+        name=text_of(document, "name", label, default="mlcube"),
         tasks=tasks,
-        docker_image=_image(docker, f"{label}: docker") if document.get("docker") is not None else None,
-        singularity_image=_image(singularity, f"{label}: singularity")
+        docker_image=image_of(docker, f"{label}: docker") if document.get("docker") is not None else None,
+        singularity_image=image_of(singularity, f"{label}: singularity")
         if document.get("singularity") is not None
         else None,
         python=_python(python, label) if document.get("python") is not None else None,
@@ -145,8 +148,8 @@ def _parse_mlcube(document: dict[str, Any], label: str) -> Manifest:
 def _unknown(document: Mapping[str, Any]) -> tuple[str, ...]:
     """What nobody reads, so that a misspelt key does not go unnoticed. The sections docker and singularity have keys of their runners."""
     found = set(document) - _MLCUBE_KEYS
-    found |= {f"python.{key}" for key in set(_mapping(document, "python", "")) - _PYTHON_KEYS}
-    for name, body in _mapping(document, "tasks", "").items():
+    found |= {f"python.{key}" for key in set(mapping_of(document, "python", "")) - _PYTHON_KEYS}
+    for name, body in mapping_of(document, "tasks", "").items():
         found |= {f"tasks.{name}.{key}" for key in set(body or {}) - _TASK_KEYS}
     return _listed(found)
 
@@ -157,7 +160,7 @@ def _listed(unknown: set[str]) -> tuple[str, ...]:
 
 
 def _mlcube_task(name: str, body: Any, label: str) -> Task:
-    _check_name(name, f"{label}: task")
+    check_name(name, f"{label}: task")
     if body is None:
         body = {}
     if not isinstance(body, dict):
@@ -165,29 +168,33 @@ def _mlcube_task(name: str, body: Any, label: str) -> Task:
             f"{label}: task {name!r} is not a mapping.", "Give it 'parameters: {inputs: ..., outputs: ...}'."
         )
     where = f"{label}: task {name!r}"
-    parameters = _mapping(body, "parameters", where)
+    parameters = mapping_of(body, "parameters", where)
     inputs = tuple(
         _mlcube_parameter(key, value, where, output=False)
-        for key, value in _mapping(parameters, "inputs", where).items()
+        for key, value in mapping_of(parameters, "inputs", where).items()
     )
     outputs = tuple(
         _mlcube_parameter(key, value, where, output=True)
-        for key, value in _mapping(parameters, "outputs", where).items()
+        for key, value in mapping_of(parameters, "outputs", where).items()
     )
-    both = {entry.name for entry in inputs} & {entry.name for entry in outputs}
-    if both:
-        raise bad_manifest(
-            f"{where} declares {names_of(sorted(both))} as input and as output.",
-            "An input can never become an output: use two names.",
-        )
+    _refuse_both(inputs, outputs, where)
     entrypoint = body.get("entrypoint")
     if entrypoint is not None and not isinstance(entrypoint, str):
         raise bad_manifest(f"{where}: entrypoint must be text.", "Quote it, or leave it out.")
     return Task(name=name, inputs=inputs, outputs=outputs, entrypoint=entrypoint)
 
 
+def _refuse_both(inputs: tuple[Parameter, ...], outputs: tuple[Parameter, ...], where: str) -> None:
+    both = {entry.name for entry in inputs} & {entry.name for entry in outputs}
+    if both:
+        raise bad_manifest(
+            f"{where} declares {names_of(sorted(both))} as input and as output.",
+            "An input can never become an output: use two names.",
+        )
+
+
 def _mlcube_parameter(name: str, value: Any, where: str, *, output: bool) -> Parameter:
-    _check_name(name, f"{where}: parameter")
+    check_name(name, f"{where}: parameter")
     where = f"{where}, parameter {name!r}"
     if isinstance(value, str):
         value = {"default": value}
@@ -198,7 +205,7 @@ def _mlcube_parameter(name: str, value: Any, where: str, *, output: bool) -> Par
     kind: PathType | None = value.get("type")
     if kind not in (None, "file", "directory"):
         raise bad_manifest(
-            f"{where}: type must be 'file' or 'directory', not {_shown(kind)}.",
+            f"{where}: type must be 'file' or 'directory', not {shown(kind)}.",
             "Write 'type: file' or 'type: directory'.",
         )
     default = value.get("default")
@@ -211,7 +218,7 @@ def _mlcube_parameter(name: str, value: Any, where: str, *, output: bool) -> Par
     opts = value.get("opts", "ro" if not output else "rw")
     if opts not in ("ro", "rw"):
         raise bad_manifest(
-            f"{where}: opts must be 'ro' or 'rw', not {_shown(opts)}.", "Leave it out, or write 'opts: ro'."
+            f"{where}: opts must be 'ro' or 'rw', not {shown(opts)}.", "Leave it out, or write 'opts: ro'."
         )
     return Parameter(name=name, type=kind, default=default, writable_input=not output and opts == "rw")
 
@@ -223,7 +230,7 @@ _WITHIN = ("workspace", "deploy", "mlcube.yaml", "container_config.yaml")
 
 def _python(section: dict[str, Any], label: str) -> PythonForm:
     where = f"{label}: python"
-    project = _string(section, "project", where, default="../project")
+    project = text_of(section, "project", where, default="../project")
     # The project is the one path that may step out of the manifest's folder, by one level: the MLCube layout puts it there.
     inner = project.removeprefix("../")
     if inner.split("/")[0] in (_BESIDE if inner != project else _WITHIN):
@@ -238,10 +245,10 @@ def _python(section: dict[str, Any], label: str) -> PythonForm:
         raise bad_manifest(f"{where}: requires_python must be text such as '>=3.11'.", "Quote it.")
     return PythonForm(
         project=("../" if inner != project else "") + relative_path(inner, f"{where}.project"),
-        entrypoint=relative_path(_string(section, "entrypoint", where, default="mlcube.py"), f"{where}.entrypoint"),
+        entrypoint=relative_path(text_of(section, "entrypoint", where, default="mlcube.py"), f"{where}.entrypoint"),
         requirements=None
         if requirements is None
-        else relative_path(_string(section, "requirements", where), f"{where}.requirements"),
+        else relative_path(text_of(section, "requirements", where), f"{where}.requirements"),
         requires_python=requires,
     )
 
@@ -262,18 +269,18 @@ def _parse_container_config(document: dict[str, Any], label: str) -> Manifest:
     container_type = document["container_type"]
     if not isinstance(container_type, str) or container_type not in _CONTAINER_TYPES:
         raise bad_manifest(
-            f"{label}: container_type {_shown(container_type)} is unknown.",
+            f"{label}: container_type {shown(container_type)} is unknown.",
             f"Use one of {', '.join(sorted(_CONTAINER_TYPES))}.",
         )
-    image = _image(document, label)
+    image = image_of(document, label)
     tasks = {
         name: _container_task(name, body, label)
-        for name, body in _mapping(document, "tasks", label, required=True).items()
+        for name, body in mapping_of(document, "tasks", label, required=True).items()
     }
     sif = "Singularity" in container_type
     return Manifest(
         format="container_config",
-        name=_string(document, "name", label, default="container"),
+        name=text_of(document, "name", label, default="container"),
         tasks=tasks,
         docker_image=None if sif else image,
         singularity_image=image if sif else None,
@@ -282,27 +289,22 @@ def _parse_container_config(document: dict[str, Any], label: str) -> Manifest:
 
 
 def _container_task(name: str, body: Any, label: str) -> Task:
-    _check_name(name, f"{label}: task")
+    check_name(name, f"{label}: task")
     if not isinstance(body, dict):
         raise bad_manifest(f"{label}: task {name!r} is not a mapping.", "Give it 'input_volumes' and 'output_volumes'.")
     where = f"{label}: task {name!r}"
-    inputs = tuple(_volume(key, value, where) for key, value in _mapping(body, "input_volumes", where).items())
-    outputs = tuple(_volume(key, value, where) for key, value in _mapping(body, "output_volumes", where).items())
-    both = {entry.name for entry in inputs} & {entry.name for entry in outputs}
-    if both:
-        raise bad_manifest(
-            f"{where} declares {names_of(sorted(both))} as input and as output.",
-            "An input can never become an output: use two names.",
-        )
-    return Task(name=name, inputs=inputs, outputs=outputs, run_args=_mapping(body, "run_args", where))
+    inputs = tuple(_volume(key, value, where) for key, value in mapping_of(body, "input_volumes", where).items())
+    outputs = tuple(_volume(key, value, where) for key, value in mapping_of(body, "output_volumes", where).items())
+    _refuse_both(inputs, outputs, where)
+    return Task(name=name, inputs=inputs, outputs=outputs, run_args=mapping_of(body, "run_args", where))
 
 
 def _volume(name: str, value: Any, where: str) -> Parameter:
-    _check_name(name, f"{where}: volume")
+    check_name(name, f"{where}: volume")
     where = f"{where}, volume {name!r}"
     if not isinstance(value, dict):
         raise bad_manifest(f"{where} is not a mapping.", "Use '{mount_path: /data, type: directory}'.")
-    mount_path = _string(value, "mount_path", where)
+    mount_path = text_of(value, "mount_path", where)
     if not mount_path.startswith("/") or ".." in PurePosixPath(mount_path).parts or mount_path == "/":
         raise bad_manifest(
             f"{where}: mount_path must be an absolute path inside the container without '..'.",
@@ -311,7 +313,7 @@ def _volume(name: str, value: Any, where: str) -> Parameter:
     kind = value.get("type")
     if kind not in ("file", "directory"):
         raise bad_manifest(
-            f"{where}: type must be 'file' or 'directory', not {_shown(kind)}.",
+            f"{where}: type must be 'file' or 'directory', not {shown(kind)}.",
             "Write 'type: file' or 'type: directory'.",
         )
     return Parameter(name=name, type=kind, mount_path=mount_path)
@@ -331,96 +333,3 @@ def parameters_default(manifest: Manifest) -> str | None:
             "Use one default for all tasks.",
         )
     return found.pop() if found else None
-
-
-# -------------------------------------------------------------------------------------------------------------- helpers
-
-
-def relative_path(text: str, where: str) -> str:
-    """A clean relative path.
-
-    Raises:
-        InvalidInput: absolute, with ``..``, a drive letter, a backslash, a control character or empty.
-    """
-    path = PurePosixPath(text)
-    if (
-        not text
-        or "\\" in text
-        or ":" in text
-        or any(ord(letter) < 32 for letter in text)
-        or len(text) > limits.ARCHIVE_PATH_BYTES
-    ):
-        raise bad_manifest(
-            f"{where}: {text[:100]!r} is not a plain relative path.",
-            "Use a path inside the workspace folder, such as data/images.",
-            code="bad_path",
-        )
-    if path.is_absolute() or ".." in path.parts or str(path) == ".":
-        raise bad_manifest(
-            f"{where}: {text[:100]!r} leads out of its folder.", "Use a relative path without '..'.", code="bad_path"
-        )
-    return str(path)
-
-
-def _mapping(document: Mapping[str, Any], key: str, label: str, *, required: bool = False) -> dict[str, Any]:
-    value = document.get(key)
-    if value is None and not required:
-        return {}
-    if not isinstance(value, dict) or (required and not value):
-        raise bad_manifest(
-            f"{label}: {key!r} is {'missing' if value is None else 'not a mapping with entries'}.",
-            f"Write '{key}:' with indented entries below it.",
-        )
-    return value
-
-
-def _string(document: Mapping[str, Any], key: str, label: str, *, default: str | None = None) -> str:
-    value = document.get(key, default)
-    if not isinstance(value, str) or not value or len(value) > limits.URL_LENGTH:
-        raise bad_manifest(
-            f"{label}: {key!r} must be a non-empty text.",
-            f"Write '{key}: ...' with text of at most {limits.URL_LENGTH:,} characters.",
-        )
-    return value
-
-
-def _image(section: Mapping[str, Any], label: str) -> str:
-    image = section.get("image")
-    if not isinstance(image, str) or not _IMAGE.fullmatch(image) or ".." in image:
-        raise bad_manifest(
-            f"{label}: image {_shown(image)} is not an image name.",
-            "Use e.g. 'organisation/name:1.0'.",
-            code="bad_image",
-        )
-    return image
-
-
-def _check_name(name: str, where: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise bad_manifest(
-            f"{where} name {name[:80]!r} is not an identifier.", "Use letters, digits and underscores, up to 64."
-        )
-
-
-def names_of(names: Any) -> str:
-    """Names for a sentence, parted by commas; the first few of many."""
-    found = [str(getattr(name, "value", name)) for name in names]
-    return ", ".join(found[:_NAMES_SHOWN]) + (
-        f" and {len(found) - _NAMES_SHOWN} more" if len(found) > _NAMES_SHOWN else ""
-    )
-
-
-def _shown(value: Any) -> str:
-    """A value for a sentence: short, whatever it is."""
-    return (
-        repr(value[:60])
-        if isinstance(value, str)
-        else f"a {type(value).__name__}"
-        if isinstance(value, dict | list)
-        else repr(value)
-    )
-
-
-def bad_manifest(what: str, fix: str, *, code: str = "bad_manifest") -> InvalidInput:
-    """The error for a manifest that breaks a rule."""
-    return InvalidInput(code, what, fix)

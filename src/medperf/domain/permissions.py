@@ -7,6 +7,7 @@ on the server), the verdicts here are for what is in sight.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -145,6 +146,7 @@ class Standing:
         benchmark: rights held in the owner of the benchmark that an association, execution or result is in; of a dataset: in the owner of
             any benchmark that `medperf.domain.associations.shows_dataset` says.
         model: rights held in the owner of the model of an execution or result.
+        organisation: name of the one that owns the thing (or is it), for what a refusal advises; empty: none, or not known.
     """
 
     account: bool = True
@@ -157,6 +159,7 @@ class Standing:
     asked: frozenset[Right] = frozenset()
     benchmark: frozenset[Right] = frozenset()
     model: frozenset[Right] = frozenset()
+    organisation: str = ""
 
     @property
     def is_member(self) -> bool:
@@ -354,11 +357,13 @@ def _refusal(rule: Rule, standing: Standing) -> Verdict:
         if who in _RIGHTS and (held := standing.held(who)):
             right, whose = _RIGHTS[who]
             yours = ", ".join(sorted(held))
+            known = standing.organisation if held is standing.rights else ""
+            managers = f"; see: medperf organisation members {shlex.quote(known)}" if known else "."
             return Verdict(
                 False,
                 "missing_right",
                 f"To {rule.says} takes the right to {right.value} for {whose}; yours: {yours}.",
-                "Ask a manager of the organisation; see: medperf organisation members",
+                f"Ask a manager of the organisation{managers}",
             )
     if rule.may == (Who.ADDRESSEE,):
         return Verdict(False, "not_yours", f"Only the account it is about may {rule.says}.", "Nothing is to be done.")

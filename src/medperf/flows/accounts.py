@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from medperf.domain import limits
-from medperf.domain.errors import InvalidInput, MedPerfError, NotFound
+from medperf.domain.errors import MedPerfError, NotFound
+from medperf.domain.numbers import whole_number
 from medperf.domain.sorting import Sort
+from medperf.flows.interaction import new_secret
 from medperf.flows.site import Site
 from medperf.wire.models import PasswordChange, TokenCreate, UserCreate, UserUpdate, UserView
 
@@ -108,11 +110,7 @@ def change_password(site: Site, *, current: str | None = None, new: str | None =
     site.credential()
     current = current or site.ask.secret("current password: ")
     if new is None:
-        new = site.ask.secret("new password: ")
-        if new != site.ask.secret("new password again: "):
-            raise InvalidInput(
-                "passwords_differ", "The two entries of the new password differ.", "Nothing was changed; try again."
-            )
+        new = new_secret(site.ask, "new password")
     site.api.me.change_password(PasswordChange.of(current=current, new=new))
 
 
@@ -239,9 +237,10 @@ def _user_id(site: Site, user: str) -> int:
     Raises:
         NotFound: there is no such account.
     """
-    if user.isdecimal():
-        return int(user)
-    found = next((entry for entry in site.api.users.list() if entry.username == user), None)
+    number = whole_number(user)
+    if number is not None:
+        return number
+    found = next(iter(site.api.users.list(name=user, limit=1)), None)
     if found is None:
         raise NotFound("unknown_user", f"There is no account named {user!r}.", "List them with: medperf user ls")
     return found.id

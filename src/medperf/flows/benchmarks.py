@@ -245,22 +245,15 @@ def read_contract(source: str) -> MetricsContract:
 
 
 def _usable(site: Site, mlcube_id: int, kind: Kind) -> MLCubeView:
+    from medperf.flows.cubes import check_usable
+
     view = site.api.mlcubes.get(mlcube_id)
-    if view.kind is not kind:
-        raise InvalidInput(
-            "wrong_kind",
-            f"MLCube {view.id} ({view.name}) is {view.kind.with_article}, but {kind.with_article} is needed.",
-            "List yours with: medperf mlcube ls --mine",
-        )
+    check_usable(view, kind)
     if view.state is not State.OPERATION:
         raise InvalidInput(
             "not_in_operation",
             f"MLCube {view.id} ({view.name}) is still in DEVELOPMENT.",
             "Its owner puts it in OPERATION first.",
-        )
-    if not view.is_valid:
-        raise InvalidInput(
-            "invalid_mlcube", f"MLCube {view.id} ({view.name}) was marked invalid by its owner.", "Use another one."
         )
     return view
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -330,46 +331,36 @@ def _resolve_data(site: Site, request: TestRequest, benchmark: BenchmarkView | N
 
 def _read_metrics(step: DoneStep) -> dict[str, Any]:
     """The evaluator's YAML with NaN and infinities as null, which is how the contract writes undefined."""
-    from medperf.runtime.manifests.files import read_plain
-
-    document = load_yaml(
-        read_plain(step.outputs / "output_path", limits.METRICS_BYTES, "evaluator's output"),
-        label="The evaluator's metrics",
-        max_bytes=limits.METRICS_BYTES,
-        allow_nan=True,
-    )
-    if not isinstance(document, dict):
-        raise InvalidInput(
-            "bad_metrics",
-            "The evaluator's metrics are no mapping.",
-            "Write a YAML mapping such as 'AUC: {Edema: 0.91}'.",
-        )
-    cleaned = _undefined(document)
-    assert isinstance(cleaned, dict)
-    return cleaned
+    example = "'AUC: {Edema: 0.91}'"
+    document = _read_mapping(step, "evaluator", "metrics", limits.METRICS_BYTES, example=example, allow_nan=True)
+    return {key: _undefined(value) for key, value in document.items()}
 
 
 def _undefined(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _undefined(entry) for key, entry in value.items()}
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _read_statistics(step: DoneStep) -> dict[str, Any]:
+    return _read_mapping(step, "preparator", "statistics", limits.STATISTICS_BYTES, example="'cases: 120'")
+
+
+def _read_mapping(
+    step: DoneStep, author: str, what: str, max_bytes: int, *, example: str, allow_nan: bool = False
+) -> dict[str, Any]:
+    """The document that a task wrote as its ``output_path``.
+
+    Raises:
+        InvalidInput: no plain file, no YAML within bounds, or no mapping (``bad_metrics``, ``bad_statistics``).
+    """
     from medperf.runtime.manifests.files import read_plain
 
-    document = load_yaml(
-        read_plain(step.outputs / "output_path", limits.STATISTICS_BYTES, "preparator's output"),
-        label="The preparator's statistics",
-        max_bytes=limits.STATISTICS_BYTES,
-    )
+    data = read_plain(step.outputs / "output_path", max_bytes, f"{author}'s output")
+    document = load_yaml(data, label=f"The {author}'s {what}", max_bytes=max_bytes, allow_nan=allow_nan)
     if not isinstance(document, dict):
         raise InvalidInput(
-            "bad_statistics",
-            "The preparator's statistics are no mapping.",
-            "Write a YAML mapping such as 'cases: 120'.",
+            f"bad_{what}", f"The {author}'s {what} are no mapping.", f"Write a YAML mapping such as {example}."
         )
     return document
 

@@ -15,6 +15,7 @@ from medperf.domain.errors import InvalidInput
 from medperf.domain.events import Note, StepFinished, StepStarted
 from medperf.domain.kinds import require_kind
 from medperf.domain.manifests import Manifest, parameters_default, parse_manifest
+from medperf.domain.numbers import whole_number
 from medperf.domain.states import Kind
 from medperf.flows.paths import local_path
 from medperf.flows.site import Site
@@ -41,9 +42,10 @@ def resolve_cube(site: Site, reference: str, wanted: Kind, *, option: str) -> Re
         InvalidInput: neither exists, or it is of another kind.
     """
     path = local_path(reference)
-    if not path.exists() and reference.isdecimal():
-        return registered_cube(site, site.api.mlcubes.get(int(reference)), wanted)
     if not path.exists():
+        number = whole_number(reference)
+        if number is not None:
+            return registered_cube(site, site.api.mlcubes.get(number), wanted)
         raise InvalidInput(
             "cube_missing",
             f"{option} {reference!r} is neither a path that exists nor the id of a registered MLCube.",
@@ -68,16 +70,7 @@ def registered_cube(site: Site, view: MLCubeView, wanted: Kind) -> ReadyCube:
     Raises:
         InvalidInput: another kind, marked invalid, or a file whose digest differs.
     """
-    if view.kind is not wanted:
-        raise InvalidInput(
-            "wrong_kind",
-            f"MLCube {view.id} ({view.name}) is {view.kind.with_article}, but {wanted.with_article} is needed here.",
-            "List yours with: medperf mlcube ls --mine",
-        )
-    if not view.is_valid:
-        raise InvalidInput(
-            "invalid_mlcube", f"MLCube {view.id} ({view.name}) was marked invalid by its owner.", "Use another one."
-        )
+    check_usable(view, wanted)
     from medperf.runtime.manifests.files import load_cube
 
     key = Digest.of_document({"cube": {name: ref.digest for name, ref in view.files.items()}})
@@ -98,6 +91,24 @@ def registered_cube(site: Site, view: MLCubeView, wanted: Kind) -> ReadyCube:
     return ReadyCube(
         label=view.name, mlcube=view.id, cube=cube, files=_named({name: ref.digest for name, ref in view.files.items()})
     )
+
+
+def check_usable(view: MLCubeView, wanted: Kind) -> None:
+    """Whether a registered MLCube may be run as this kind.
+
+    Raises:
+        InvalidInput: another kind, or marked invalid.
+    """
+    if view.kind is not wanted:
+        raise InvalidInput(
+            "wrong_kind",
+            f"MLCube {view.id} ({view.name}) is {view.kind.with_article}, but {wanted.with_article} is needed here.",
+            "List yours with: medperf mlcube ls --mine",
+        )
+    if not view.is_valid:
+        raise InvalidInput(
+            "invalid_mlcube", f"MLCube {view.id} ({view.name}) was marked invalid by its owner.", "Use another one."
+        )
 
 
 def check_layout(site: Site, name: str, files: Mapping[FileName, Path]) -> None:

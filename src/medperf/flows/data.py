@@ -9,7 +9,8 @@ from medperf.domain import limits
 from medperf.domain.digests import Digest
 from medperf.domain.documents import load_yaml
 from medperf.domain.errors import InvalidInput
-from medperf.domain.manifests import Manifest, relative_path
+from medperf.domain.manifest_fields import relative_path
+from medperf.domain.manifests import Manifest
 from medperf.flows.files import Obtained
 from medperf.flows.site import Site
 from medperf.flows.waiting import held

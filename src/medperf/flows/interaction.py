@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from medperf.domain.errors import MedPerfError
+from medperf.domain.errors import InvalidInput, MedPerfError
 
 
 class Interaction(Protocol):
@@ -20,6 +20,20 @@ class Interaction(Protocol):
 
     def secret(self, question: str) -> str:
         """One line that is not shown."""
+
+
+def new_secret(ask: Interaction, question: str) -> str:
+    """A secret that is asked for twice.
+
+    Raises:
+        InvalidInput: the two differ.
+    """
+    given = ask.secret(question)
+    if given != ask.secret(f"{question}, again"):
+        raise InvalidInput(
+            "passwords_differ", "The two entries of the password differ.", "Nothing was done; try again."
+        )
+    return given
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from medperf.domain.errors import NotFound
+from medperf.domain.errors import NotFound, UsageError
+from medperf.domain.numbers import whole_number
 from medperf.domain.permissions import Right
 from medperf.flows.site import Site
 
@@ -39,8 +41,9 @@ def find_organisation(site: Site, organisation: str) -> OrganisationView:
     """
     from medperf.domain.organisations import name_key
 
-    if organisation.isascii() and organisation.isdecimal() and len(organisation) <= 18:
-        return site.api.organisations.get(int(organisation))
+    number = whole_number(organisation)
+    if number is not None:
+        return site.api.organisations.get(number)
     wanted = name_key(organisation)
     found = next((entry for entry in site.api.organisations.list() if name_key(entry.name) == wanted), None)
     if found is None:
@@ -89,12 +92,20 @@ def set_rights(site: Site, organisation: str, member: str, rights: Iterable[Righ
     """Replace a member's rights.
 
     Raises:
+        UsageError: no right at all.
         NotFound: no such member.
         Conflict: the last manager would manage no longer.
     """
     from medperf.wire.organisations import MemberUpdate
 
-    wanted = MemberUpdate.of(rights=frozenset(rights))
+    chosen = frozenset(rights)
+    if not chosen:
+        raise UsageError(
+            "usage",
+            "A member has at least one right.",
+            "Give --manage, --operate or --release; or: medperf organisation remove --help",
+        )
+    wanted = MemberUpdate.of(rights=chosen)
     found = find_organisation(site, organisation)
     return site.api.organisations.set_rights(found.id, _member(site, found, member).id, wanted)
 
@@ -118,11 +129,15 @@ def leave_organisation(site: Site, organisation: str) -> OrganisationView:
     return found
 
 
-def invite(site: Site, organisation: str, username: str, rights: Iterable[Right]) -> InvitationView:
-    """Invite somebody by username. The answer is the same whether there is such an account or not."""
+def invite(site: Site, organisation: str, username: str, rights: Iterable[Right] = ()) -> InvitationView:
+    """Invite somebody by username. The answer is the same whether there is such an account or not.
+
+    Args:
+        rights: those the member will have; none: the right to operate.
+    """
     from medperf.wire.organisations import InvitationCreate
 
-    wanted = InvitationCreate.of(username=username, rights=frozenset(rights))
+    wanted = InvitationCreate.of(username=username, rights=frozenset(rights) or {Right.OPERATE})
     return site.api.organisations.invite(find_organisation(site, organisation).id, wanted)
 
 
@@ -154,6 +169,6 @@ def _member(site: Site, organisation: OrganisationView, member: str) -> MemberVi
         raise NotFound(
             "unknown_member",
             f"{organisation.name} has no member {member[:200]!r}.",
-            f"List them with: medperf organisation members {organisation.id}",
+            f"List them with: medperf organisation members {shlex.quote(organisation.name)}",
         )
     return found

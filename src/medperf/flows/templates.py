@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from string import Template
-from typing import Literal
 
 from medperf.domain.errors import Conflict, InvalidInput
 from medperf.domain.kinds import KIND_TASKS
@@ -12,7 +11,6 @@ from medperf.domain.states import Kind
 from medperf.flows.paths import local_path
 from medperf.workspace.files import scratch, sweep_scratch
 
-TemplateName = Literal["data_preparator", "model", "evaluator"]
 TEMPLATES: dict[str, Kind] = {"data_preparator": Kind.PREPARATOR, "model": Kind.MODEL, "evaluator": Kind.EVALUATOR}
 
 _SCRATCH = ".medperf-"

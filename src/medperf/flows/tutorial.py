@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import medperf
-from medperf.domain.errors import Conflict, Forbidden, InvalidInput, MedPerfError
+from medperf.domain.errors import Conflict, Forbidden, MedPerfError
 from medperf.domain.events import Emit, Note, ignore
 from medperf.domain.states import Approval
 from medperf.flows.accounts import add_user, login
@@ -234,16 +234,3 @@ def _cache(environ: Mapping[str, str]) -> Path:
     from medperf.workspace.paths import home
 
     return home(environ) / "cache"
-
-
-def role_of(text: str) -> Role:
-    """Raises:
-    InvalidInput: ``text`` names no role.
-    """
-    if text == "benchmark":
-        return "benchmark"
-    if text == "model":
-        return "model"
-    if text == "data":
-        return "data"
-    raise InvalidInput("unknown_role", f"{text!r} is no tutorial.", "Use benchmark, model or data.")

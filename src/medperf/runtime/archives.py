@@ -1,4 +1,3 @@
-# ruff: noqa: PTH123 - descriptors, plain path texts and folders of the sandbox
 """Archives: packed so that the same folder always gives the same bytes, unpacked so that nothing leaves its folder."""
 
 from __future__ import annotations
@@ -132,7 +131,7 @@ def pack_folder(folder: Path, dest: Path, *, exclude: Collection[str] = (), emit
                     if member.isdir():
                         archive.addfile(member)
                         continue
-                    with open(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+                    with os.fdopen(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
                         _add_file(archive, member, file, place)
                     done += info.st_size
                     if done - shown >= _PROGRESS_BYTES:
@@ -245,7 +244,7 @@ def _unpack_all(source: _Packed, folder: Path, limits: ArchiveLimits) -> None:
             _check_room(folder, member.size)
         mode = 0o755 if member.is_program else 0o644
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-        with open(descriptor, "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             tarball.copy(file)
 
 

@@ -251,7 +251,7 @@ class _Raw(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # typeshed wants any buffer; BufferedReader gives this one
         data = self._source.read(len(buffer))
         buffer[: len(data)] = data
         self._read += len(data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +16,11 @@ from medperf.server.audit.folder import AuditFolder
 from medperf.server.audit.service import Action
 from medperf.server.auth import make_hasher
 from medperf.server.certificate import make_certificate
+from medperf.server.files import alone, sync_folder
 from medperf.server.location import located, remember
 from medperf.server.maintenance import empty, lock_out, look, place, transact
 from medperf.server.migrate import backup, migrate
+from medperf.server.names import username_key
 from medperf.server.parties.repository import columns_of
 from medperf.server.presence import already_there, check, check_empty_or_ours, check_none
 from medperf.server.schema import REVISION, now
@@ -61,7 +62,6 @@ def init(
     development: bool,
     admin_username: str = DEVELOPMENT_ADMIN,
     admin_password: str | None = None,
-    hostnames: Sequence[str] = ("localhost", "127.0.0.1"),
     port: int = 8000,
     database: str | None = None,
     password_cost: PasswordCost = PasswordCost(),  # noqa: B008 - frozen
@@ -88,17 +88,22 @@ def init(
     _check_account(admin_username, password, development=development)
     where = Settings(data=data, database=database)
     check_none(look(where), place(where))
+    made = [folder for folder in (data, *data.parents) if not folder.exists()]
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     data.chmod(0o700)
     # First: a server that is there has its certificate, also where the power goes between the two.
     certificate, key = (data / "cert.crt", data / "cert.key") if development else (None, None)
-    if certificate is not None and key is not None and not (certificate.exists() and key.exists()):
-        make_certificate(certificate, key, [*hostnames, *_LOOPBACK_NAMES])
+    if certificate is not None and key is not None:
+        with alone(data):  # of two at once, one would write the key and the other the certificate
+            if not (certificate.exists() and key.exists()):
+                make_certificate(certificate, key, _LOOPBACK_NAMES)
     url = located(where)
     if url is None:
         where.database_file.touch(mode=0o600)
     else:
         remember(where, url)
+    for folder in (data, *(folder.parent for folder in made)):
+        sync_folder(folder)
     instance_id = str(uuid.uuid4())
     hashed = make_hasher(password_cost).hash(password)
 
@@ -110,9 +115,8 @@ def init(
 
     transact(where, make)
     scheme = "https" if development else "http"
-    return InitReport(
-        data, instance_id, development, admin_username, certificate, key, f"{scheme}://{hostnames[0]}:{port}"
-    )
+    url_shown = f"{scheme}://{_LOOPBACK_NAMES[0]}:{port}"
+    return InitReport(data, instance_id, development, admin_username, certificate, key, url_shown)
 
 
 def reset(
@@ -207,7 +211,7 @@ def _fill(
     user = connection.execute(
         sa.insert(users).values(
             username=username,
-            username_key=username.lower(),
+            username_key=username_key(username),
             email=None,
             password_hash=password_hash,
             is_admin=True,

@@ -82,7 +82,13 @@ def create_app(settings: Settings, *, database: Database | None = None) -> FastA
         database=database or Database(settings),
         passwords=Passwords(settings.password_cost),
         logins=LoginLimiter(burst=settings.login_burst, refill_seconds=settings.login_refill_seconds),
-        rates=RateLimiter(rate=settings.rate_per_second, burst=settings.rate_burst, who="This account"),
+        rates=RateLimiter(
+            rate=settings.rate_per_second,
+            burst=settings.rate_burst,
+            who="This account",
+            changes_rate=settings.changes_per_second,
+            changes_burst=settings.changes_burst,
+        ),
         anonymous_rates=RateLimiter(
             rate=settings.anonymous_rate_per_second,
             burst=settings.anonymous_rate_burst,

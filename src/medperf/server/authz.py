@@ -23,7 +23,7 @@ from medperf.domain.errors import Forbidden, InvalidInput
 from medperf.domain.permissions import EVERY_RIGHT, Action, Right, Standing, Verdict, decide, decide_early
 from medperf.server.auth import Identity, identify, unauthenticated, wrong_instance
 from medperf.server.db import Database, Transaction
-from medperf.server.parties.tables import memberships
+from medperf.server.parties.tables import memberships, parties
 
 #: The asking account, in statements that are built once: give them `Actor.sql`.
 USER = sa.bindparam("actor_user", type_=sa.Integer)
@@ -93,10 +93,12 @@ def require(verdict: Verdict) -> None:
         raise Forbidden(verdict.code, verdict.reason, verdict.fix)
 
 
-_RIGHTS = sa.select(memberships.c.can_manage, memberships.c.can_operate, memberships.c.can_release).where(
-    memberships.c.party_id == sa.bindparam("party"), memberships.c.user_id == sa.bindparam("user")
+_MEMBER = (
+    sa.select(memberships.c.can_manage, memberships.c.can_operate, memberships.c.can_release, parties.c.name)
+    .join(parties, parties.c.id == memberships.c.party_id)
+    .where(memberships.c.party_id == sa.bindparam("party"), memberships.c.user_id == sa.bindparam("user"))
 )
-_RIGHTS_KEPT = _RIGHTS.with_for_update(read=True)
+_MEMBER_KEPT = _MEMBER.with_for_update(read=True, of=memberships)
 
 
 def rights_of(row: Any) -> frozenset[Right]:
@@ -107,12 +109,6 @@ def rights_of(row: Any) -> frozenset[Right]:
     return frozenset(right for right, has in held if has)
 
 
-async def rights_in(tx: Transaction, user_id: int, party_id: int, *, keep: bool = False) -> frozenset[Right]:
-    """An account's rights in a party. ``keep``: they stay as they are until this transaction ends."""
-    statement = _RIGHTS_KEPT if keep else _RIGHTS
-    return rights_of(await tx.first(statement, {"party": party_id, "user": user_id}))
-
-
 async def standing(tx: Transaction, actor: Actor, owner_id: int, *, keep: bool = True) -> Standing:
     """What the actor is to things of that owner. ``keep``: the rights stay until the (write) transaction ends.
 
@@ -120,7 +116,9 @@ async def standing(tx: Transaction, actor: Actor, owner_id: int, *, keep: bool =
     """
     if owner_id == actor.party_id:
         return Standing(is_admin=actor.is_admin, rights=EVERY_RIGHT, personal=True)
-    return Standing(is_admin=actor.is_admin, rights=await rights_in(tx, actor.user_id, owner_id, keep=keep))
+    member = await tx.first(_MEMBER_KEPT if keep else _MEMBER, {"party": owner_id, "user": actor.user_id})
+    name = "" if member is None else member.name
+    return Standing(is_admin=actor.is_admin, rights=rights_of(member), organisation=name)
 
 
 async def owner_for(
@@ -195,9 +193,10 @@ def may(*actions: Action) -> Any:
 
 def _refuse_unread_query(request: Request) -> None:
     """A query that no one reads would be ignored: refuse it instead."""
-    if request.scope["query_string"] and "parameters" not in (
-        getattr(request.scope["route"], "openapi_extra", None) or {}
-    ):
+    if not request.scope["query_string"]:
+        return
+    described = getattr(request.scope["route"], "openapi_extra", None) or {}
+    if all(parameter["in"] != "query" for parameter in described.get("parameters", ())):
         raise InvalidInput("unknown_parameter", "This address takes no query parameters.", "Leave them out.")
 
 

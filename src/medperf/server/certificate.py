@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+
+from medperf.server.files import write_whole
 
 _DAYS = 397  # the longest that browsers accept
 
@@ -52,21 +54,14 @@ def make_certificate(cert: Path, key: Path, hostnames: Sequence[str]) -> None:
     secret = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    _write(key, secret, 0o600)
-    _write(cert, built.public_bytes(serialization.Encoding.PEM), 0o644)
+    write_whole(key, secret)
+    write_whole(cert, built.public_bytes(serialization.Encoding.PEM), mode=0o644)
 
 
-def _general_name(host: str):  # type: ignore[no-untyped-def] # its types live in a library that is loaded late
+def _general_name(host: str) -> Any:  # a name of a library that is loaded late
     from cryptography import x509
 
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host)
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)

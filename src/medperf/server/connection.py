@@ -9,19 +9,18 @@ from collections import Counter
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import get_remote_addr
 
+from medperf.server.errors import problem
 from medperf.server.limiter import network_of
 
-_PROBLEM = (
-    b'{"type":"about:blank","title":"Request Header Fields Too Large","status":431,"code":"too_many_headers",'
-    b'"detail":"The address and the headers are too long.","fix":"Send less.","errors":[]}'
+_PROBLEM = bytes(
+    problem(431, "too_many_headers", "The address and the headers are too long.", "Send fewer or shorter ones.").body
 )
 _TOO_LONG = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\nconnection: close\r\n"
     b"content-length: %d\r\n\r\n%s" % (len(_PROBLEM), _PROBLEM)
 )
-
-
 #: Files that may be open besides connections and what they read and write: the database, the log, ...
 _OTHER_FILES = 128
 _FILES_WANTED = 65_536
@@ -50,6 +49,8 @@ class Connection(HttpToolsProtocol):
     body_bytes_per_second = 1024
     #: Of a body's framing without a byte of the body: its trailers are kept by uvicorn, and may have no end.
     framing_bytes = 64 * 1024
+    #: Requests that came before the answer to an earlier one. Thousands fit into one read, and each costs as if it came alone.
+    waiting_requests = 16
     #: What is read of a body after its refusal.
     unwanted_bytes = 8 * 1024**2
 
@@ -64,19 +65,31 @@ class Connection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         """Begin to wait; or end it, where there are too many: a file that cannot be opened stops everybody."""
         super().connection_made(transport)
-        network = network_of(self.client[0]) if self.client else "-"
-        self._networks[network] += 1
-        self._network = network
-        most = self.most_connections()
-        # A quarter for one network, so that idle connections of one machine keep nobody out. A proxy here speaks for many.
-        if len(self.connections) > most or (self._networks[network] > most // 4 and not _is_here(network)):
+        if self._network is None and not self.enter(transport):
             transport.abort()
             return
         self._deadline = self.loop.time() + self.head_seconds
         self._timer = self.loop.call_later(self.head_seconds, self._look)
+
+    def enter(self, transport: asyncio.Transport) -> bool:
+        """Count it, from the moment that it is accepted; False where there are too many. It is among ``connections`` already."""
+        client = get_remote_addr(transport)
+        network = self._network = network_of(client[0]) if client else "-"
+        self._networks[network] += 1
+        most = self.most_connections()
+        # A quarter for one network, so that idle connections of one machine keep nobody out. A proxy here speaks for many.
+        return len(self.connections) <= most and (self._networks[network] <= most // 4 or _is_here(network))
+
+    def leave(self) -> None:
+        """Count it no more."""
+        if self._network is not None:
+            self._networks[self._network] -= 1
+            if not self._networks[self._network]:
+                del self._networks[self._network]
+            self._network = None
 
     @staticmethod
     def most_connections() -> int:
@@ -88,11 +101,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody waits any more."""
         super().connection_lost(exc)
-        if self._network is not None:
-            self._networks[self._network] -= 1
-            if not self._networks[self._network]:
-                del self._networks[self._network]
-            self._network = None
+        self.leave()
         self._read_again()
         if self._timer is not None:
             self._timer.cancel()
@@ -118,6 +127,9 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        if len(self.pipeline) >= self.waiting_requests:
+            self.transport.abort()
+            raise ConnectionAbortedError("too many requests wait behind another")  # ends the parsing of what came
         super().on_message_begin()
         self._expecting = self._in_head = True
         self._head = 0

@@ -27,11 +27,11 @@ class Position:
     resumed: bool
     parameters: dict[str, Any]
 
-    def cursor(self, row: Any) -> str:
-        """The position of a row."""
+    def cursor(self, row: Any, *, name: str) -> str:
+        """The position of a row, whose name is its attribute ``name``."""
         if not self.by_name:
             return str(row.id)
-        return f"{row.id}.{base64.urlsafe_b64encode(_name(row).encode()).decode().rstrip('=')}"
+        return f"{row.id}.{base64.urlsafe_b64encode(getattr(row, name).encode()).decode().rstrip('=')}"
 
 
 def position_of(query: Any, keys: Collection[str]) -> Position:
@@ -69,7 +69,14 @@ def position_of(query: Any, keys: Collection[str]) -> Position:
             parameters["key_folded"] = name_key(value)
     if not by_name:
         parameters["page_id"] = _id_after(query.after, descending)
-        return Position(key, False, descending, False, query.after is not None, parameters)
+        return Position(
+            key=key,
+            by_name=False,
+            descending=descending,
+            search=False,
+            resumed=query.after is not None,
+            parameters=parameters,
+        )
     low = name_key(search or "")
     high = after_prefix(low)
     if search is not None:
@@ -79,7 +86,14 @@ def position_of(query: Any, keys: Collection[str]) -> Position:
     here = first if query.after is None else _name_after(query.after)
     resumed = here != first and (here < first) == descending
     parameters |= dict(zip(("page_folded", "page_name", "page_id"), here if resumed else first, strict=True))
-    return Position(None, True, descending, search is not None, resumed, parameters)
+    return Position(
+        key=None,
+        by_name=True,
+        descending=descending,
+        search=search is not None,
+        resumed=resumed,
+        parameters=parameters,
+    )
 
 
 def _id_after(after: str | None, descending: bool) -> int:
@@ -107,7 +121,3 @@ def _bad_cursor() -> InvalidInput:
         "This 'after' is from a listing in another order.",
         "Give the 'next' of the page before, with the same query.",
     )
-
-
-def _name(row: Any) -> str:
-    return str(row.username if hasattr(row, "username") else row.name)

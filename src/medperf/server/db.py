@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from medperf.server.settings import Settings
 
 Values = Mapping[str, Any]
+Columns = tuple[sa.ColumnElement[Any], ...]
 
 
 class Result(Protocol):
@@ -104,11 +105,17 @@ class Transaction(ABC):
         """Insert one row and return its id."""
 
     @abstractmethod
-    async def insert_or_none(self, table: sa.Table, values: Values) -> int | None:
-        """Insert one row and return its id, or None if a unique rule stands against it; the transaction can go on.
+    async def insert_row_or_none(self, table: sa.Table, values: Values, columns: Columns = ()) -> sa.Row[Any] | None:
+        """Insert one row and return its id and ``columns`` (the same object each time) as they are in the database now; or None
+        if a unique rule stands against it: the transaction can go on.
 
         On PostgreSQL it waits for a transaction that is about to insert the same.
         """
+
+    async def insert_or_none(self, table: sa.Table, values: Values) -> int | None:
+        """As `insert_row_or_none`; only the id."""
+        row = await self.insert_row_or_none(table, values)
+        return None if row is None else int(row[0])
 
     @abstractmethod
     async def lock_table(self, table: sa.Table) -> None:

@@ -1,7 +1,8 @@
 """Idempotency-Key: the same request twice makes one thing and gets one answer.
 
-The key and the answer are stored in the transaction of the change. Of two at once the key's unique rule lets one through; the other waits
-for it, and gets its answer, or its turn if the first one failed.
+The key and the answer are stored at the end of the transaction of the change. A second request with the key tries the same, and cannot
+do it twice: either the change itself is refused, or the key's unique rule stands against it, so all of it is undone, and it gets the first
+one's answer. Where the first one is not at its end yet, the second waits for it at one of these two, and has its turn if that fails.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import orjson
 import sqlalchemy as sa
 from starlette.responses import Response
 
-from medperf.domain.errors import Conflict
+from medperf.domain.errors import Conflict, MedPerfError, ServerUnavailable
 from medperf.server.authz import Actor
 from medperf.server.context import ServerContext
 from medperf.server.db import Transaction
@@ -46,8 +47,12 @@ _KNOWN = sa.select(_KEYS.body_hash, _KEYS.status, _KEYS.headers, _KEYS.body).whe
     _KEYS.user_id == sa.bindparam("user_id"),
     _KEYS.route == sa.bindparam("route"),
     _KEYS.key_hash == sa.bindparam("key_hash"),
+    _KEYS.created_at >= sa.bindparam("oldest"),
 )
-_ANSWERED = sa.update(idempotency_keys).where(_KEYS.id == sa.bindparam("row_id"))
+
+
+class _Taken(Exception):
+    """The key is there already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,7 @@ async def create_once(
     """Run ``make`` in a write transaction, or give the first answer to this key again.
 
     Args:
+        make: changes nothing but the database, for it may be undone.
         route: names the operation, e.g. ``"POST /mlcubes"``.
         content: the request's body, or what stands for it.
         alone: see `Actor.change`.
@@ -83,33 +89,51 @@ async def create_once(
     Raises:
         Conflict: ``idempotency_key_reused``: the key came with another body.
     """
-    async with actor.change(server.database, alone=alone) as tx:
-        if key is None:
+    if key is None:
+        async with actor.change(server.database, alone=alone) as tx:
             return (await make(tx)).response()
-        # The body may hold a password: its hash is keyed with what only the client knows.
-        body_hash = hmac.digest(key.encode(), content, "sha256").hex()
-        values = {
-            "user_id": actor.user_id,
-            "route": route,
-            "key_hash": hashlib.sha256(key.encode()).hexdigest(),
-            "body_hash": body_hash,
-            "status": 0,
-            "headers": "{}",
-            "body": "",
-            "created_at": now(),
-        }
-        # First, so that of two at once the other waits here for what this one makes of it.
-        row_id = await tx.insert_or_none(idempotency_keys, values)
-        if row_id is None:
-            mine = {name: values[name] for name in ("user_id", "route", "key_hash")}
-            forgotten = await tx.execute(_FORGOTTEN, {**mine, "oldest": _oldest(server)})
-            row_id = await tx.insert_or_none(idempotency_keys, values) if forgotten.rowcount else None
-        if row_id is None:
-            return await _first_answer(tx, values)
-        created = await make(tx)
-        answer = {"status": created.status, "headers": dump_text(created.headers), "body": created.body.decode()}
-        await tx.execute(_ANSWERED, {"row_id": row_id, **answer})
-        return created.response()
+    mine = {
+        "user_id": actor.user_id,
+        "route": route,
+        "key_hash": hashlib.sha256(key.encode()).hexdigest(),
+    }
+    # The body may hold a password: its hash is keyed with what only the client knows.
+    body_hash = hmac.digest(key.encode(), content, "sha256").hex()
+    try:
+        async with actor.change(server.database, alone=alone) as tx:
+            created = await make(tx)
+            await _keep(server, tx, mine, body_hash, created)
+            return created.response()
+    except (_Taken, MedPerfError) as error:
+        if isinstance(error, ServerUnavailable):
+            raise
+        # Perhaps only because it was done before. In a write, so that what was done is on the disk when its answer is given again.
+        async with actor.change(server.database) as tx:
+            answer = await _first_answer(tx, {**mine, "oldest": _oldest(server)}, body_hash)
+        if answer is not None:
+            return answer
+        raise (busy() if isinstance(error, _Taken) else error) from None  # a reset or a sweep was faster
+
+
+async def _keep(server: ServerContext, tx: Transaction, mine: dict[str, Any], body_hash: str, created: Created) -> None:
+    """Write down the answer.
+
+    Raises:
+        _Taken: the key is there already.
+    """
+    values = {
+        **mine,
+        "body_hash": body_hash,
+        "status": created.status,
+        "headers": dump_text(created.headers),
+        "body": created.body.decode(),
+        "created_at": now(),
+    }
+    if await tx.insert_or_none(idempotency_keys, values) is not None:
+        return
+    forgotten = await tx.execute(_FORGOTTEN, {**mine, "oldest": _oldest(server)})
+    if not forgotten.rowcount or await tx.insert_or_none(idempotency_keys, values) is None:
+        raise _Taken
 
 
 async def sweep(server: ServerContext) -> None:
@@ -124,16 +148,16 @@ def _oldest(server: ServerContext) -> str:
     return as_text(datetime.now(UTC) - timedelta(seconds=server.settings.idempotency_seconds))
 
 
-async def _first_answer(tx: Transaction, values: dict[str, Any]) -> Response:
-    """What was answered to this key.
+async def _first_answer(tx: Transaction, asked: dict[str, Any], body_hash: str) -> Response | None:
+    """What was answered to this key, None if it is unknown.
 
     Raises:
         Conflict: ``idempotency_key_reused``.
     """
-    row = await tx.first(_KNOWN, {name: values[name] for name in ("user_id", "route", "key_hash")})
-    if row is None:  # a reset or a sweep was faster
-        raise busy()
-    if not hmac.compare_digest(row.body_hash, values["body_hash"]):
+    row = await tx.first(_KNOWN, asked)
+    if row is None:
+        return None
+    if not hmac.compare_digest(row.body_hash, body_hash):
         raise Conflict(
             "idempotency_key_reused",
             "This Idempotency-Key was already used for another request.",

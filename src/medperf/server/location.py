@@ -5,13 +5,11 @@ A connection string may hold a password. It is kept in a file of mode 0600 and i
 
 from __future__ import annotations
 
-import os
-import secrets
-from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from medperf.domain.errors import MedPerfError, UsageError
+from medperf.server.files import write_whole
 from medperf.server.settings import Settings
 
 _FORM = "Write it as postgresql://USER@HOST:PORT/DATABASE, or postgresql://USER@/DATABASE?host=/var/run/postgresql for a socket."
@@ -82,26 +80,13 @@ def located(settings: Settings) -> PostgresURL | None:
 
 
 def remember(settings: Settings, url: PostgresURL) -> None:
-    """Write it into the data folder, whole or not at all."""
-    target = settings.database_url_file
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(url.text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(target)
-    except BaseException:
-        with suppress(OSError):
-            draft.unlink()
-        raise
+    """Write it into the data folder."""
+    write_whole(settings.database_url_file, f"{url.text}\n".encode())
 
 
 def forget(settings: Settings) -> None:
     """The server uses the SQLite file again."""
-    with suppress(FileNotFoundError):
-        settings.database_url_file.unlink()
+    settings.database_url_file.unlink(missing_ok=True)
 
 
 def _bad(what: str) -> UsageError:

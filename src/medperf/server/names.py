@@ -18,6 +18,11 @@ def name_key(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
+def username_key(username: str) -> str:
+    """The form of a username of which there is one, so that nobody passes for another by capitals. Usernames are ASCII."""
+    return username.lower()
+
+
 def name_key_column() -> sa.Column[str]:
     """``name_key`` of a table with ``name``: whoever writes the one writes the other."""
     # Compared by code points on both databases, whatever language PostgreSQL was set up in: prefixes are ranges then.

@@ -29,7 +29,7 @@ from starlette.responses import Response
 
 from medperf.domain import limits
 from medperf.server.authz import USER, Actor
-from medperf.server.cursors import CURSOR, position_of
+from medperf.server.cursors import CURSOR, Position, position_of
 from medperf.server.db import Transaction
 from medperf.server.parties.tables import memberships
 from medperf.server.responses import answer, dumps
@@ -162,6 +162,7 @@ class Listing:
         self._public = {name: _plain(value) for name, value in (public or {}).items()}
         self._keys = {name: column for name, column in filters.items() if name != "owner"}
         self._names = names
+        self._name = "" if names is None else str(names[1].name)
         self._granted = granted
         # Building a statement costs more than running it.
         self._built: dict[_Shape, sa.Select[Any] | None] = {}
@@ -188,19 +189,21 @@ class Listing:
             return answer({"items": [], "next": None})
         rows = await tx.all(statement, {**position.parameters, **values, **actor.sql, "page_limit": query.limit + 1})
         items = [self._view(row) for row in rows[: query.limit]]
-        following = position.cursor(rows[query.limit - 1]) if len(rows) > query.limit else None
-        found = answer({"items": items, "next": following})
+        found = self._answer(position, rows, items)
         if len(found.body) > limits.PAGE_BYTES and len(items) > 1:
             # Whoever reads slowly keeps it in memory, and whoever registered it decided how long it is.
-            fit = _fitting(items)
-            found = answer({"items": items[:fit], "next": position.cursor(rows[fit - 1]) if fit < len(rows) else None})
+            found = self._answer(position, rows, items[: _fitting(items)])
         return found
+
+    def _answer(self, position: Position, rows: Sequence[Any], items: Sequence[Any]) -> Response:
+        following = position.cursor(rows[len(items) - 1], name=self._name) if len(items) < len(rows) else None
+        return answer({"items": items, "next": following})
 
     async def _whose(
         self, tx: Transaction, actor: Actor, owner: str | None
     ) -> tuple[Any, dict[str, int], tuple[str, ...]]:
         """Whose rows are asked for, the values of parameters, and the names of those of the account's own parties."""
-        asked: dict[str, int] = {} if owner in (None, "me") else {"owner": int(owner or 0)}
+        asked = {} if owner is None or owner == "me" else {"owner": int(owner)}
         if self._visible is None or (actor.is_admin and owner != "me"):
             return ("own", asked, ("owner",)) if asked else ("everybody's", {}, ())
         parties = {row.party_id: row.can_operate for row in await tx.all(_PARTIES, actor.sql)}
@@ -256,7 +259,7 @@ class Listing:
     def _is_public(self, facets: tuple[Any, ...]) -> bool:
         return all(self._public.get(name, value) == value for name, value in zip(self._facets, facets, strict=True))
 
-    def _range(self, shape: _Shape, entry: _Range) -> Iterator[sa.Select[Any]]:
+    def _range(self, shape: _Shape, entry: _Range) -> list[sa.Select[Any]]:
         """The ids of one range in order; by name, the names before them: first what has the name that the page before ended with."""
         key, source = self._id, self._table
         if entry.granted:
@@ -267,12 +270,12 @@ class Listing:
                 source = source.join(self._table, self._id == key)
         order = (*(self._names or ()), key) if shape.by_name else (key,)
         many = entry.owner in (_MINE, _OPERATED)
-        labels = (
-            [order[-1].label("i")]
-            if many
-            else [column.label(label) for column, label in zip(order, _labels(shape), strict=True)]
+        columns = [column.label(label) for column, label in zip(order, _labels(shape), strict=True)]
+        found = (
+            sa.select(*(columns[-1:] if many else columns))
+            .select_from(source)
+            .where(*self._of(entry), *self._equal(shape.key))
         )
-        found = sa.select(*labels).select_from(source).where(*self._of(entry), *self._equal(shape.key))
         for name, value in zip(self._facets, entry.facets or (), strict=False):
             found = found.where(self._table.c[name] == _constant(value))
         found = found.order_by(*_direction(shape, order)).limit(_LIMIT)
@@ -280,19 +283,20 @@ class Listing:
         if shape.resumed and shape.by_name:
             here = (order[0] == _text("page_folded"), order[1] == _text("page_name"))
             stretches.append(found.where(*here, _behind(shape, order[2], _ID)))
-        yield from (self._of_each(shape, entry, stretch) for stretch in stretches) if many else stretches
+        return [self._of_each(shape, entry, stretch) for stretch in stretches] if many else stretches
 
     def _of_each(self, shape: _Shape, entry: _Range, stretch: sa.Select[Any]) -> sa.Select[Any]:
         """A stretch for each party of the account."""
         each = IdsOf(stretch.correlate(memberships)).table_valued("value").alias("value")
         mine = [memberships.c.user_id == USER, *([memberships.c.can_operate] if entry.owner == _OPERATED else [])]
-        found = sa.select(each.c.value.label("i")).select_from(memberships.join(each, sa.true())).where(*mine)
+        source: sa.Join = memberships.join(each, sa.true())
+        columns: tuple[sa.ColumnElement[Any], ...] = (each.c.value,)
         if shape.by_name:
             assert self._names is not None
-            joined = memberships.join(each, sa.true()).join(self._table, self._id == each.c.value)
-            folded, written = self._names
-            columns = (folded.label("k"), written.label("n"), self._id.label("i"))
-            found = sa.select(*columns).select_from(joined).where(*mine)
+            source = source.join(self._table, self._id == each.c.value)
+            columns = (*self._names, self._id)
+        labelled = [column.label(label) for column, label in zip(columns, _labels(shape), strict=True)]
+        found = sa.select(*labelled).select_from(source).where(*mine)
         return found.order_by(*_direction(shape, [sa.column(label) for label in _labels(shape)])).limit(_LIMIT)
 
     def _of(self, entry: _Range) -> Iterator[sa.ColumnElement[bool]]:

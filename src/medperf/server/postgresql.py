@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql as dialect
 
 from medperf.domain.errors import MedPerfError
 from medperf.server import presence, trouble
-from medperf.server.db import Backend, Result, Rows, Transaction, Values, as_rows
+from medperf.server.db import Backend, Columns, Result, Rows, Transaction, Values, as_rows
 from medperf.server.errors import storage_full
 from medperf.server.location import PostgresURL
 from medperf.server.settings import Settings
@@ -70,9 +70,8 @@ class _Statements(Transaction):
         rows = await self.all(statement, parameters)
         return int(rows[0][0])
 
-    async def insert_or_none(self, table: sa.Table, values: Values) -> int | None:
-        row = await self.first(self._database.compiled.insertion(table), values)
-        return None if row is None else int(row[0])
+    async def insert_row_or_none(self, table: sa.Table, values: Values, columns: Columns = ()) -> sa.Row[Any] | None:
+        return await self.first(self._database.compiled.insertion(table, columns), values)
 
     async def lock_table(self, table: sa.Table) -> None:
         self._database.statements += 1

@@ -15,6 +15,8 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
 
 from medperf.domain import limits
 from medperf.domain.errors import InvalidInput
@@ -26,6 +28,16 @@ _Read = Callable[[Request], Awaitable[Any]]
 
 class PlainRoute(APIRoute):
     """A route of ours. Its path parameters are ids: whole numbers, or UUIDs where the handler says so."""
+
+    def __init__(self, path: str, *arguments: Any, **options: Any) -> None:
+        super().__init__(path, *arguments, **options)
+        self._beginning = path.partition("{")[0]
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """As ever, but most of what does not match is seen without asking for the path's parts."""
+        if not scope["path"].startswith(self._beginning):
+            return Match.NONE, {}
+        return super().matches(scope)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler with its values, read in the order of its signature."""

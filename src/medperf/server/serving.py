@@ -93,20 +93,18 @@ def _run(
     import uvicorn
 
     from medperf.server.app import create_app
+    from medperf.server.arrival import Encrypted
     from medperf.server.connection import Connection, raise_file_limit
 
     raise_file_limit()
-    cert, key = tls if tls is not None else (None, None)
     config = uvicorn.Config(
         functools.partial(create_app, settings),
         factory=True,
         loop="uvloop",
-        http=Connection,
+        http=Connection if tls is None else Encrypted(*tls),  # type: ignore[arg-type] # called as a class is
         ws="none",
         lifespan="on",
         workers=workers,
-        ssl_certfile=cert,
-        ssl_keyfile=None if key is None else str(key),
         log_config=None,
         access_log=False,
         server_header=False,

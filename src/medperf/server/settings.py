@@ -40,6 +40,11 @@ class Settings:
         login_burst, login_refill_seconds: failed logins of one name from one address before it must wait, and how long for the next try.
         rate_per_second, rate_burst: requests of one account, per worker; a change counts as five. 0 a second: no limit.
         anonymous_rate_per_second, anonymous_rate_burst: the same for one address, without a login or with one that is no good.
+        changes_per_second, changes_burst: changes of one account, per worker, over hours and days: each leaves something for ever.
+            Pieces of uploads leave nothing.
+        mlcube_count, benchmark_count: of one owner, and of all organisations together that one account made (`medperf.server.rows`);
+            so are ``asset_quota_bytes`` and ``asset_count``.
+        login_count: logins of one account that go on at the same time; a new one ends the oldest.
         idempotency_seconds: how long the first answer is kept for a repeated key.
         database: the PostgreSQL database's address, which may hold a password; None: the one remembered in the data folder, else a
             SQLite file there.
@@ -49,6 +54,7 @@ class Settings:
         connect_seconds: to connect to PostgreSQL.
         seal_seconds, seal_events: audit events are sealed when they have waited so long, or when there are so many.
         log: write ``data/server.log``.
+        log_bytes: a longer log becomes ``server.log.1``, in the place of the one before. Looked at every ``sweep_seconds``.
     """
 
     data: Path
@@ -64,9 +70,9 @@ class Settings:
     bodies_bytes: int = 64 * 1024**2
     bodies_bytes_each: int = 16 * 1024**2
     asset_bytes: int = limits.ASSET_BYTES
-    asset_quota_bytes: int = 1024**4
-    asset_count: int = 10_000
-    upload_count: int = 32
+    asset_quota_bytes: int = limits.OWNER_BYTES
+    asset_count: int = limits.ASSETS_PER_OWNER
+    upload_count: int = limits.UPLOADS_PER_OWNER
     upload_seconds: float = 7 * 24 * 3600
     verify_wait_seconds: float = 10.0
     sweep_seconds: float = 600.0
@@ -77,11 +83,17 @@ class Settings:
     rate_burst: int = 5000
     anonymous_rate_per_second: float = 50.0
     anonymous_rate_burst: int = 500
+    changes_per_second: float = limits.CHANGES_PER_HOUR / 3600
+    changes_burst: int = limits.CHANGES_AT_ONCE
+    mlcube_count: int = limits.MLCUBES_PER_OWNER
+    benchmark_count: int = limits.BENCHMARKS_PER_OWNER
+    login_count: int = limits.LOGINS_PER_ACCOUNT
     idempotency_seconds: int = 7 * 24 * 3600
     password_cost: PasswordCost = field(default_factory=PasswordCost)
     seal_seconds: float = 60.0
     seal_events: int = 1000
     log: bool = True
+    log_bytes: int = limits.LOG_BYTES
 
     @property
     def database_file(self) -> Path:

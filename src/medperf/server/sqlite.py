@@ -19,7 +19,7 @@ from sqlalchemy.dialects import sqlite as dialect
 from sqlalchemy.pool import NullPool
 
 from medperf.server import presence, trouble
-from medperf.server.db import Backend, Result, Rows, Transaction, Values, as_rows
+from medperf.server.db import Backend, Columns, Result, Rows, Transaction, Values, as_rows
 from medperf.server.errors import storage_full
 from medperf.server.settings import Settings
 from medperf.server.statements import Prepared, Statements
@@ -50,6 +50,8 @@ def connect(path: Path, *, wait_seconds: float, sync: bool = True) -> sqlite3.Co
         "trusted_schema=OFF",
         "secure_delete=ON",  # what was erased is gone from the file, too
         "cache_size=-16000",
+        # A page that was written by many changes goes from the log into the file once; 16 MB.
+        "wal_autocheckpoint=4000",
     ):
         raw.execute(f"PRAGMA {pragma}")
     return raw
@@ -101,9 +103,8 @@ class _Statements(Transaction):
         assert cursor.lastrowid is not None
         return int(cursor.lastrowid)
 
-    async def insert_or_none(self, table: sa.Table, values: Values) -> int | None:
-        row = await self.first(self._database.compiled.insertion(table), values)
-        return None if row is None else int(row[0])
+    async def insert_row_or_none(self, table: sa.Table, values: Values, columns: Columns = ()) -> sa.Row[Any] | None:
+        return await self.first(self._database.compiled.insertion(table, columns), values)
 
     async def lock_table(self, table: sa.Table) -> None:
         """Writers wait for each other anyway."""

@@ -107,7 +107,7 @@ class Statements:
     def __init__(self, dialect: sa.Dialect, *, insert: Callable[[sa.Table], Any]) -> None:
         self._dialect = dialect
         self._insert = insert
-        self._insertions: dict[sa.Table, Any] = {}
+        self._insertions: dict[tuple[sa.Table, int], tuple[Any, Any]] = {}
         #: By the statement's identity: a WeakKeyDictionary asks SQLAlchemy for hashes, which costs more than the rest.
         self._known: dict[int, _Known] = {}
         self._shapes: dict[Any, Shape] = {}
@@ -125,13 +125,15 @@ class Statements:
                 known.prepared[names] = found
         return found
 
-    def insertion(self, table: sa.Table) -> Any:
-        """Insert a row and return its id, unless a unique rule stands against it."""
-        found = self._insertions.get(table)
+    def insertion(self, table: sa.Table, columns: tuple[Any, ...]) -> Any:
+        """Insert a row and return its id and ``columns``, unless a unique rule stands against it."""
+        found = self._insertions.get((table, id(columns)))
         if found is None:
             key = next(iter(table.primary_key.columns))
-            found = self._insertions[table] = self._insert(table).on_conflict_do_nothing().returning(key)
-        return found
+            statement = self._insert(table).on_conflict_do_nothing().returning(key, *columns)
+            # With the columns, so that nothing else gets their number.
+            found = self._insertions[table, id(columns)] = (statement, columns)
+        return found[0]
 
     def _compile(self, statement: Any, given: Mapping[str, Any], names: tuple[str, ...]) -> Prepared:
         # SQLAlchemy's own executor asks for the key in the same way; there is no public name for it.

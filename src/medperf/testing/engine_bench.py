@@ -20,7 +20,7 @@ from typing import Any
 import packaging.markers
 import packaging.requirements
 import packaging.specifiers
-import packaging.utils  # noqa: F401
+import packaging.utils  # noqa: F401 - all four now: a forked child of another account may not read them
 
 from medperf.domain.confinement import ConfinementPolicy
 from medperf.domain.digests import Digest

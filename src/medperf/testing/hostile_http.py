@@ -78,29 +78,14 @@ Part = bytes | Trickle | Stall | Reset | Call | Endless
 Answer = Callable[[Request], Iterable[Part]]
 
 
-class HostileServer:
-    """One server. Answers are used up one per request; the last one stays.
+class _Listener:
+    """Listens on a free port of loopback and serves each connection in a thread of its own; leaving the context ends them all."""
 
-    Attributes:
-        requests: what was asked, in order.
-        sent: bytes that left, heads included.
-    """
-
-    def __init__(self, *answers: Answer, tls: ssl.SSLContext | None = None) -> None:
-        self.requests: list[Request] = []
-        self.sent = 0
-        self._answers = list(answers)
-        self._tls = tls
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._closed = threading.Event()
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port: int = self._listener.getsockname()[1]
-
-    @property
-    def url(self) -> str:
-        """Its address, without a path."""
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -109,7 +94,6 @@ class HostileServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closed.set()
         with self._lock:
             opened = [self._listener, *self._open]
         for one in opened:
@@ -125,10 +109,41 @@ class HostileServer:
                 return
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
-    def _serve(self, raw: socket.socket) -> None:
+    def _serve(self, connection: socket.socket) -> None:
+        raise NotImplementedError
+
+
+class HostileServer(_Listener):
+    """One server. Answers are used up one per request; the last one stays.
+
+    Attributes:
+        requests: what was asked, in order.
+        sent: bytes that left, heads included.
+    """
+
+    def __init__(self, *answers: Answer, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__()
+        self.requests: list[Request] = []
+        self.sent = 0
+        self._answers = list(answers)
+        self._tls = tls
+        self._closed = threading.Event()
+
+    @property
+    def url(self) -> str:
+        """Its address, without a path."""
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed.set()
+        super().__exit__(kind, error, trace)
+
+    def _serve(self, connection: socket.socket) -> None:
+        raw = connection
         with self._lock:
             self._open.add(raw)
-        connection = raw
         try:
             if self._tls is not None:
                 connection = self._tls.wrap_socket(raw, server_side=True)
@@ -242,7 +257,7 @@ def ranged(content: bytes, *, etag: str | None = '"v1"', cut: int | None = None,
     return answer
 
 
-class CuttingProxy:
+class CuttingProxy(_Listener):
     """Stands between a client and a real server and ends each connection after so many bytes of answer.
 
     Args:
@@ -251,54 +266,29 @@ class CuttingProxy:
     """
 
     def __init__(self, target: tuple[str, int], *budgets: int | None) -> None:
+        super().__init__()
+        self.connections = 0
         self._target = target
         self._budgets = list(budgets)
-        self._lock = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.port: int = self._listener.getsockname()[1]
-        self.connections = 0
-        self._open: set[socket.socket] = set()
 
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._lock:
-            opened = [self._listener, *self._open]
-        for one in opened:
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._join, args=(connection,), daemon=True).start()
-
-    def _join(self, client: socket.socket) -> None:
+    def _serve(self, connection: socket.socket) -> None:
         with self._lock:
             self.connections += 1
             left = self._budgets.pop(0) if len(self._budgets) > 1 else self._budgets[0]
         try:
-            with client, socket.create_connection(self._target) as server:
+            with connection, socket.create_connection(self._target) as server:
                 with self._lock:
-                    self._open |= {client, server}
-                threading.Thread(target=_pour, args=(client, server), daemon=True).start()
+                    self._open |= {connection, server}
+                threading.Thread(target=_pour, args=(connection, server), daemon=True).start()
                 while data := server.recv(65536):
                     if left is not None:
                         data, left = data[:left], left - len(data[:left])
-                    client.sendall(data)
+                    connection.sendall(data)
                     if left == 0:
                         break
                 with self._lock:
-                    self._open -= {client, server}
-                for one in (client, server):
+                    self._open -= {connection, server}
+                for one in (connection, server):
                     one.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass

@@ -16,7 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from medperf.server.db import Database, Result, Transaction, Values
+from medperf.server.db import Columns, Database, Result, Transaction, Values
 from medperf.server.settings import Settings
 
 _LIMIT_SECONDS = 30.0
@@ -235,9 +235,9 @@ class _SteppedTransaction(Transaction):
         await self._player.stop(statement)
         return await self._inner.insert(statement, parameters)
 
-    async def insert_or_none(self, table: sa.Table, values: Values) -> int | None:
+    async def insert_row_or_none(self, table: sa.Table, values: Values, columns: Columns = ()) -> sa.Row[Any] | None:
         await self._player.stop(f"insert into {table.name}")
-        return await self._inner.insert_or_none(table, values)
+        return await self._inner.insert_row_or_none(table, values, columns)
 
     async def lock_table(self, table: sa.Table) -> None:
         await self._player.stop(f"lock {table.name}")

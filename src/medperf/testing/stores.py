@@ -44,11 +44,11 @@ class CredentialStoreContract:
     def test_a_second_login_replaces_the_first(self) -> None:
         """One credential per profile."""
         store = self.make_store()
-        store.set("local", a_credential(token="first"))  # noqa: S106
-        store.set("local", a_credential(token="second"))  # noqa: S106
+        store.set("local", a_credential(token="first"))  # noqa: S106 - a fake
+        store.set("local", a_credential(token="second"))  # noqa: S106 - a fake
         found = store.get("local")
         assert found is not None
-        assert found.token == "second"  # noqa: S105
+        assert found.token == "second"  # noqa: S105 - a fake
 
     def test_profiles_do_not_touch_each_other(self) -> None:
         """Deleting one leaves the other."""
@@ -76,5 +76,5 @@ class CredentialStoreContract:
     def test_the_token_is_in_no_representation(self) -> None:
         """Logs and tracebacks never hold it."""
         store = self.make_store()
-        store.set("local", a_credential(token="very-secret"))  # noqa: S106
+        store.set("local", a_credential(token="very-secret"))  # noqa: S106 - a fake
         assert "very-secret" not in repr(store.get("local"))

@@ -124,6 +124,8 @@ class Body(BaseModel):
                 raise _unsendable(faults) from error
 
 
+#: Fields by the words that people know them by, where those are others.
+_FIELDS = {"new": "new password", "current": "current password"}
 #: What a pattern means, for people.
 _PATTERNS = {
     "docs_url": "it must be an address that starts with https:// or http://",
@@ -136,9 +138,25 @@ def _unsendable(faults: Sequence[Any]) -> InvalidInput:
     said = []
     for fault in faults:
         field = ".".join(map(str, fault["loc"]))
-        mismatch = fault["type"] == "string_pattern_mismatch"
-        said.append(f"{field}: {_PATTERNS.get(field, fault['msg']) if mismatch else fault['msg']}")
+        said.append(f"{_FIELDS.get(field, field)}: {_in_words(field, fault)}")
     return InvalidInput("invalid_input", f"This cannot be sent: {'; '.join(said)}.", "Correct it and try again.")
+
+
+def _in_words(field: str, fault: Any) -> str:
+    """What a validator found, for people who know nothing of validators."""
+    bounds = fault.get("ctx") or {}
+    match fault["type"]:
+        case "string_too_short" if bounds["min_length"] == 1:
+            return "it is empty"
+        case "string_too_short":
+            return f"it must have at least {bounds['min_length']:,} characters"
+        case "string_too_long":
+            return f"it may have at most {bounds['max_length']:,} characters"
+        case "string_pattern_mismatch" if field in _PATTERNS:
+            return _PATTERNS[field]
+        case "value_error":
+            return str(bounds["error"])
+    return str(fault["msg"])
 
 
 class View(BaseModel):

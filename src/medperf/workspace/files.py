@@ -26,12 +26,14 @@ _SYNC_EACH = 256
 
 
 def make_private(folder: Path) -> None:
-    """Make ``folder`` (and its parents) for its owner alone."""
+    """Make ``folder`` (and its parents) for its owner alone; their names survive a power loss."""
     if folder.is_dir():
         return
     make_private(folder.parent)
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
+    with contextlib.suppress(PermissionError):  # a folder that may be entered, not listed
+        sync_folder(folder.parent)
 
 
 def temporary_name() -> str:
@@ -135,18 +137,41 @@ def take_lock(descriptor: int, *, seconds: float) -> bool:
             return True
 
 
+def hold(path: Path) -> int | None:
+    """Open a file (made if need be) and lock it until it is closed; None while somebody else has it.
+
+    Whoever holds it may remove or rename it: then it is looked for again, so that nobody holds what lies there no longer.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), path.lstat()):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
 def remove(path: Path) -> None:
     """Remove a file or a whole folder, whatever its modes; nothing there is fine."""
     if path.is_dir() and not path.is_symlink():
 
         def unlock(_: Callable[..., Any], name: str, __: Any) -> None:
             with contextlib.suppress(OSError):
-                os.chmod(Path(name).parent, 0o700)  # noqa: PTH101 - names come from rmtree
-                if stat.S_ISDIR(os.lstat(name).st_mode):
-                    os.chmod(name, 0o700)  # noqa: PTH101
-                    shutil.rmtree(name)
+                place = Path(name)
+                place.parent.chmod(0o700)
+                if stat.S_ISDIR(place.lstat().st_mode):
+                    place.chmod(0o700)
+                    shutil.rmtree(place)
                 else:
-                    os.unlink(name)  # noqa: PTH108
+                    place.unlink()
 
         shutil.rmtree(path, onerror=unlock)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import uuid
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from medperf.domain.digests import Digest
-from medperf.workspace.files import explained, make_private
+from medperf.workspace.files import explained, hold, make_private
 from medperf.workspace.pending import Pending
 
 KIND = "upload"
@@ -59,7 +58,7 @@ class Outgoing:
         with explained(self._folder):
             make_private(self._folder)
             path = self._folder / f"{digest.hex}.lock"
-            descriptor = _hold(path)
+            descriptor = hold(path)
         if descriptor is None:
             return Claim(str(uuid.uuid4()), self._pending, None, None)
         try:
@@ -75,22 +74,3 @@ class Outgoing:
         for entry in self._pending.ls(instance_id):
             if entry.kind == KIND and datetime.fromisoformat(entry.created_at) < oldest:
                 self._pending.forget(entry.key)
-
-
-def _hold(path: Path) -> int | None:
-    """Lock a file, made if need be; None while another process has it."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), path.lstat()):
-                return descriptor
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        except FileNotFoundError:
-            pass  # forgotten by whoever held it: look again
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)

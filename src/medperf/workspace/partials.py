@@ -7,7 +7,6 @@ lies ``<key>.json``: what its bytes came from, written before the first of them.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -21,16 +20,14 @@ from typing import IO, Self
 
 from medperf.domain.digests import Digest
 from medperf.domain.errors import InvalidInput, MedPerfError
-from medperf.workspace.files import disk_full, explained, free_bytes, make_private
+from medperf.workspace.files import disk_full, explained, free_bytes, hold, make_private
 
 #: How long a partial file that nobody continues is kept.
 KEEP_SECONDS = 7 * 24 * 3600.0
 _CHUNK = 1024 * 1024
 _NAME = re.compile(r"[0-9a-f]{64}(\.json)?")
-
-
 #: (finished file, its digest): give it its name in the store.
-Keep = Callable[[Path, Digest], object]
+Keep = Callable[[Path, Digest], None]
 
 
 class Partials:
@@ -208,7 +205,7 @@ class PartialWriter:
         """
         digest = Digest(f"sha256:{self._hash.hexdigest()}")
         if expected is not None:
-            require(digest, expected)
+            _require(digest, expected)
         with self._filling():
             _note_of(self._path).unlink(missing_ok=True)
             self._keep(self._path, digest)
@@ -248,32 +245,18 @@ def _note_of(path: Path) -> Path:
 
 
 def _hold(path: Path) -> int | None:
-    """Open and lock a partial file; None while somebody else has it."""
-    while True:
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except PermissionError:
-            # Killed between being made read-only and being renamed into its place.
-            if not stat.S_ISREG(path.lstat().st_mode) or path.lstat().st_mode & 0o200:
-                raise
-            path.chmod(0o600)
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), path.lstat()):
-                return descriptor
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        except FileNotFoundError:
-            pass  # renamed or removed by the one who held it: look again
-        except BaseException:
-            os.close(descriptor)
+    """As `hold`; also a file whose holder was killed between making it read-only and renaming it into its place."""
+    try:
+        return hold(path)
+    except PermissionError:
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode) or mode & 0o200:
             raise
-        os.close(descriptor)
+        path.chmod(0o600)
+    return _hold(path)
 
 
-def require(digest: Digest, expected: Digest) -> None:
+def _require(digest: Digest, expected: Digest) -> None:
     """Raises:
     InvalidInput: ``digest_mismatch``: what came is not what was expected.
     """

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from medperf.domain.addresses import host_port
-from medperf.domain.errors import InvalidInput
+from medperf.domain.errors import InvalidInput, MedPerfError
 
 
 def home(environ: Mapping[str, str]) -> Path:
@@ -15,7 +17,33 @@ def home(environ: Mapping[str, str]) -> Path:
 
     Raises:
         InvalidInput: it begins with the ``~name`` of an account that does not exist; or nothing says where home is.
+        MedPerfError: ``home_exposed``: others can put into it what they like.
     """
+    return _ours(_named(environ))
+
+
+def _ours(folder: Path) -> Path:
+    """On a shared machine somebody else may have made it first, with logins, files and finished steps of theirs."""
+    try:
+        info = folder.stat()
+    except OSError:  # not there yet; or whoever opens it will say why it cannot be
+        return folder
+    if info.st_uid not in (os.geteuid(), 0) and os.geteuid() != 0:
+        raise MedPerfError(
+            "home_exposed",
+            f"{folder} belongs to another account.",
+            "Set MEDPERF_HOME to a folder of your own.",
+        )
+    if info.st_mode & stat.S_IWOTH:
+        raise MedPerfError(
+            "home_exposed",
+            f"Others can write in {folder}, so what is there may be theirs.",
+            f"Look through it, then keep it to yourself with: chmod 700 {shlex.quote(str(folder))}",
+        )
+    return folder
+
+
+def _named(environ: Mapping[str, str]) -> Path:
     moved = environ.get("MEDPERF_HOME")
     if moved:
         try:
@@ -40,7 +68,7 @@ def _account_home() -> Path:
         raise InvalidInput(
             "no_home",
             "HOME is not set, and the system knows no home folder of this account.",
-            "Set MEDPERF_HOME to a folder on a local disk, e.g.: export MEDPERF_HOME=/var/tmp/medperf",
+            "Set MEDPERF_HOME to a folder on a local disk, e.g.: export MEDPERF_HOME=/var/tmp/medperf-$(id -u)",
         ) from error
 
 

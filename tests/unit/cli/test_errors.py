@@ -322,3 +322,15 @@ def test_a_login_is_asked_for_where_the_command_was_about(shell: Any) -> None:
     shell.flow("mlcubes.list_mlcubes", Unauthenticated("not_logged_in", "No.", "Log in with: medperf login"))
     assert shell.run("mlcube", "ls", "--profile", "lab").err.endswith("medperf login --profile lab\n")
     assert shell.run("mlcube", "ls").err.endswith("medperf login\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "listing"),
+    [
+        (("asset", "view", "x"), "medperf asset ls"),
+        (("organisation", "accept", "x"), "medperf organisation invitations"),
+    ],
+)
+def test_whoever_gives_no_id_is_told_where_ids_are_listed(shell: Any, words: tuple[str, ...], listing: str) -> None:
+    answer = shell.run(*words)
+    assert (answer.code, f"List them with: {listing} ;" in answer.err) == (2, True), answer.err

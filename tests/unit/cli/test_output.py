@@ -101,7 +101,7 @@ def test_nothing_a_server_says_steers_the_terminal(terminal: bool) -> None:
 
 def test_created_names_the_next_command() -> None:
     out, stream = printed()
-    out.created("mlcube", 1, "my-prep-cube", next="medperf mlcube view 1")
+    out.created("mlcube", 1, "my-prep-cube", then="medperf mlcube view 1")
     assert stream.getvalue() == "Created mlcube 1 (my-prep-cube).\nNext: medperf mlcube view 1\n"
 
 

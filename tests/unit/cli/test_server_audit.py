@@ -39,9 +39,25 @@ def test_seal_verify_and_what_is_said_of_a_change(shell: Any, srv: Path) -> None
     broken = shell.run("server", "audit", "verify", "--data", "srv")
     assert broken.code == 1
     assert "Error: Event 1 is not what was sealed in checkpoint 1" in broken.err
+    assert broken.out == "The audit trail is not whole from its beginning on.\n"
     machine = shell.run("server", "audit", "verify", "--data", "srv", "--format", "json")
     assert (machine.code, machine.json()["fault"]["event"], machine.json()["fault"]["kind"]) == (1, 1, "event_changed")
     assert machine.error()["code"] == "audit_event_changed"
+
+
+def test_how_far_a_broken_trail_is_whole(shell: Any, srv: Path) -> None:
+    verify = ("server", "audit", "verify", "--data", "srv")
+    assert shell.run("server", "audit", "seal", "--data", "srv").code == 0
+    (srv / "audit_head.json").unlink()
+    # Every checkpoint is whole, but this folder knows of none.
+    assert shell.run(*verify).out == (
+        "The audit trail is whole up to event 1 (events: 1, checkpoints: 1), no further.\n"
+    )
+    assert shell.run("server", "audit", "accept", "--data", "srv", "--yes").code == 0
+    change(srv, "UPDATE audit_events SET action = 'server.reset' WHERE id = 2")
+    broken = shell.run(*verify)
+    assert (broken.code, "Error: Event 2" in broken.err) == (1, True)
+    assert broken.out == "The audit trail is whole up to event 1 (events: 1, checkpoints: 1), no further.\n"
 
 
 def test_a_lost_head_is_accepted_only_by_who_says_so(shell: Any, srv: Path) -> None:

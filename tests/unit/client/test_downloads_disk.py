@@ -113,7 +113,8 @@ def test_every_write_that_can_fail(tmp_path: Path, how: str) -> None:
 def test_a_store_that_cannot_be_written(tmp_path: Path, how: str) -> None:
     home = tmp_path / "w"
     with Workspace.open(home) as workspace:
-        workspace.store.put_stream([b"abc"])
+        workspace.reports.save({})
+        (home / "store").mkdir(mode=0o700)
     readonly = mounted("--ro-bind", str(home), str(home))
     with HostileServer(reply(200, body=CONTENT)) as server:
         answer = run(home, server.url, DIGEST, SIZE, how, -1, before=readonly)

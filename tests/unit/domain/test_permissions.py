@@ -238,6 +238,9 @@ def test_reasons_tell_a_member_which_right_is_missing() -> None:
     assert verdict.code == "missing_right"
     assert "operate" in verdict.reason
     assert "manage, release" in verdict.reason
+    assert verdict.fix == "Ask a manager of the organisation."
+    ours = Standing(rights=frozenset({Right.RELEASE}), organisation="Hospital A")
+    assert decide(Action.MLCUBE_EDIT, ours).fix.endswith("; see: medperf organisation members 'Hospital A'")
     assert decide(Action.MLCUBE_EDIT, Standing()).code == "not_owner"
     assert decide(Action.USER_LIST, Standing()).code == "admin_only"
     assert decide(Action.USER_LIST, Standing(account=False)).code == "login_required"

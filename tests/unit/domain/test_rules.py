@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from medperf.domain.digests import Digest, canonical_json
 from medperf.domain.errors import Conflict, InvalidInput
 from medperf.domain.identity import DataEntry, commitment, identity_root
+from medperf.domain.numbers import whole_number
 from medperf.domain.states import Approval, State, check_approval, check_editable, check_state_change
 from medperf.domain.steps import StepInputs
 
@@ -131,3 +132,22 @@ def test_a_benchmark_in_operation_is_decided_about_once(current: Approval, wante
     else:
         with pytest.raises((Conflict, InvalidInput)):
             check_approval(current, wanted, state=state)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("0", 0),
+        ("42", 42),
+        ("007", 7),
+        ("9" * 18, 10**18 - 1),
+        ("9" * 19, None),
+        ("", None),
+        ("-1", None),
+        (" 1", None),
+        ("1.0", None),
+        ("\u0663", None),
+    ],
+)
+def test_whole_numbers(text: str, number: int | None) -> None:
+    assert whole_number(text) == number

@@ -41,7 +41,13 @@ def again(workspace: Workspace) -> None:
 
 def store(workspace: Workspace) -> None:
     """A file, a report and a pending submission."""
-    digest = workspace.store.put_stream(PAYLOAD[i : i + 1000] for i in range(0, len(PAYLOAD), 1000))
+    digest = Digest.of(PAYLOAD)
+    writer = workspace.store.partial(digest, size=len(PAYLOAD))
+    assert writer is not None
+    with writer:
+        for at in range(writer.written, len(PAYLOAD), 1000):
+            writer.write(PAYLOAD[at : at + 1000])
+        writer.commit(digest)
     assert workspace.store.path(digest) is not None
     workspace.reports.save({"metrics": {"AUC": 0.9}})
     workspace.pending.forget(workspace.pending.remember("mlcube", "instance", digest, b"{}"))

@@ -59,7 +59,7 @@ def check(folder: Path, scenario: str) -> None:
             path = workspace.store.path(Digest.of(killed.PAYLOAD))
             assert path is not None
             assert path.read_bytes() == killed.PAYLOAD
-            assert list((folder / "store" / "tmp").iterdir()) == []
+            assert list((folder / "store" / "partial").iterdir()) == []
             assert len(workspace.reports.ls()) == 1
             assert workspace.pending.ls("instance") == []
         with workspace._database.reading() as connection:

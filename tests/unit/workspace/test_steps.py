@@ -250,7 +250,10 @@ def test_threads_writing_at_once_lose_nothing(folder: Path) -> None:
                 with Workspace.open(folder) as own:
                     for workspace, kind in ((shared, "s"), (own, "o")):
                         workspace.reports.save({"n": number, "kind": kind})
-                        workspace.store.put_stream([f"{number}{kind}".encode()])
+                        content = f"{number}{kind}".encode()
+                        with workspace.store.partial(Digest.of(content)) as writer:
+                            writer.write(content)
+                            writer.commit()
             except BaseException as error:  # noqa: BLE001 - shown by the test
                 problems.append(error)
 

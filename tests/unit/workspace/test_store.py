@@ -5,7 +5,6 @@ import resource
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,18 +21,29 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace.open(tmp_path / "w")
 
 
+def put(workspace: Workspace, *chunks: bytes) -> Digest:
+    """Store a file, as a download does."""
+    content = b"".join(chunks)
+    writer = workspace.store.partial(Digest.of(content), size=len(content))
+    assert writer is not None
+    with writer:
+        for chunk in chunks:
+            writer.write(chunk)
+        return writer.commit(Digest.of(content))
+
+
 def files(workspace: Workspace) -> list[str]:
     return sorted(path.name for path in (workspace.path / "store").rglob("*") if path.is_file())
 
 
 def test_a_file_lies_under_its_digest_and_cannot_be_written(workspace: Workspace) -> None:
-    digest = workspace.store.put_stream([b"ab", b"c"])
+    digest = put(workspace, b"ab", b"c")
     path = workspace.store.path(digest)
     assert digest == Digest.of(b"abc")
     assert path == workspace.path / "store" / "sha256" / digest.hex[:2] / digest.hex
     assert path.read_bytes() == b"abc"
     assert stat.S_IMODE(path.stat().st_mode) == 0o400
-    assert workspace.store.put_stream([b"abc"]) == digest
+    assert put(workspace, b"abc") == digest
     assert files(workspace) == [digest.hex]
     assert workspace.usage()["store"] == 3
 
@@ -42,64 +52,28 @@ def test_a_file_lies_under_its_digest_and_cannot_be_written(workspace: Workspace
 @settings(max_examples=15, deadline=None)
 def test_any_bytes_come_back(tmp_path_factory: pytest.TempPathFactory, chunks: list[bytes]) -> None:
     with Workspace.open(tmp_path_factory.getbasetemp() / "any") as workspace:
-        digest = workspace.store.put_stream(chunks)
+        digest = put(workspace, *chunks)
         path = workspace.store.path(digest)
         assert path is not None
         assert path.read_bytes() == b"".join(chunks)
 
 
-@pytest.mark.parametrize("move", [False, True])
-def test_a_file_is_copied_or_moved(workspace: Workspace, tmp_path: Path, move: bool) -> None:
-    source = tmp_path / "source"
-    source.write_bytes(b"abc")
-    inode = source.stat().st_ino
-    path = workspace.store.path(workspace.store.put_file(source, move=move))
-    assert path is not None
-    assert path.read_bytes() == b"abc"
-    assert source.exists() is not move
-    assert (path.stat().st_ino == inode) is move
-
-
-def test_a_file_with_a_second_name_is_copied_even_when_moved(workspace: Workspace, tmp_path: Path) -> None:
-    (tmp_path / "source").write_bytes(b"abc")
-    os.link(tmp_path / "source", tmp_path / "second")
-    path = workspace.store.path(workspace.store.put_file(tmp_path / "source", move=True))
-    (tmp_path / "second").write_bytes(b"xyz")
-    assert path is not None
-    assert path.read_bytes() == b"abc"
-
-
-def test_only_plain_files_are_stored(workspace: Workspace, tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to("/etc/passwd")
-    for source in (tmp_path / "none", tmp_path, tmp_path / "link"):
-        with pytest.raises(InvalidInput) as error:
-            workspace.store.put_file(source)
-        assert error.value.code == "file_missing"
-
-
-def test_leaving_without_commit_leaves_nothing(workspace: Workspace) -> None:
-    def failing() -> Iterator[bytes]:
-        yield b"abc"
-        raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        workspace.store.put_stream(failing())
-    with workspace.store.writer() as writer:
-        writer.write(b"abc")
-    assert files(workspace) == []
-
-
 def test_another_digest_than_expected_is_refused(workspace: Workspace) -> None:
-    with workspace.store.writer() as writer:
+    writer = workspace.store.partial(Digest.of(b"abd"))
+    assert writer is not None
+    with writer:
         writer.write(b"abc")
         with pytest.raises(InvalidInput) as error:
             writer.commit(Digest.of(b"abd"))
+        writer.restart()
     assert error.value.code == "digest_mismatch"
     assert files(workspace) == []
 
 
 def test_a_writer_can_begin_anew(workspace: Workspace) -> None:
-    with workspace.store.writer() as writer:
+    writer = workspace.store.partial(Digest.of(b"abc"))
+    assert writer is not None
+    with writer:
         writer.write(b"wrong and longer")
         writer.restart()
         assert writer.written == 0
@@ -111,7 +85,7 @@ def test_a_writer_can_begin_anew(workspace: Workspace) -> None:
 
 
 def test_a_changed_file_is_found_and_removed(workspace: Workspace) -> None:
-    digest = workspace.store.put_stream([b"abc"])
+    digest = put(workspace, b"abc")
     path = workspace.store.path(digest)
     assert path is not None
     info = path.stat()
@@ -125,7 +99,7 @@ def test_a_changed_file_is_found_and_removed(workspace: Workspace) -> None:
 
 
 def test_a_touched_but_intact_file_stays(workspace: Workspace) -> None:
-    digest = workspace.store.put_stream([b"abc"])
+    digest = put(workspace, b"abc")
     path = workspace.store.path(digest)
     assert path is not None
     os.utime(path)
@@ -135,7 +109,7 @@ def test_a_touched_but_intact_file_stays(workspace: Workspace) -> None:
 
 def test_a_size_that_no_disk_has_is_refused_before_the_first_byte(workspace: Workspace) -> None:
     with pytest.raises(MedPerfError) as error:
-        workspace.store.writer(size=2**60)
+        workspace.store.partial(Digest.of(b"abc"), size=2**60)
     assert error.value.code == "disk_full"
     assert f"{2**60:,} bytes are needed" in error.value.what
     assert "MEDPERF_HOME" in error.value.fix
@@ -150,7 +124,9 @@ from medperf.workspace.workspace import Workspace
 workspace = Workspace.open(Path(sys.argv[1]))
 workspace.reports.save({})
 try:
-    workspace.store.put_stream(b"x" * 100_000 for _ in range(100))
+    with workspace.store.partial(Digest.of(b"all")) as writer:
+        for _ in range(100):
+            writer.write(b"x" * 100_000)
 except MedPerfError as error:
     print(error.code, [path for path in (workspace.path / "store").rglob("*") if path.is_file()])
 try:

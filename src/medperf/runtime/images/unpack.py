@@ -1,4 +1,3 @@
-# ruff: noqa: PTH101 - descriptors, plain path texts and folders of the sandbox
 """Unpack wheels as data: nothing of them runs, nothing lands outside the folder."""
 
 from __future__ import annotations
@@ -153,7 +152,7 @@ def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> No
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise Damaged(f"{shown(entry.filename)} is a file in one wheel and a folder in another") from error
     is_program = bool(entry.external_attr >> 16 & 0o111)
-    os.chmod(target, 0o755 if is_program else 0o644)
+    target.chmod(0o755 if is_program else 0o644)
 
 
 def _bad(wheel: Path, what: str) -> InvalidInput:

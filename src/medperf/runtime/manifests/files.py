@@ -1,4 +1,3 @@
-# ruff: noqa: PTH123 - descriptors, plain path texts and folders of the sandbox
 """An MLCube's folder on this machine: found, checked and given its digests."""
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from medperf.runtime.engines.base import CubeFiles, Mount
 MANIFEST_NAMES = ("mlcube.yaml", "container_config.yaml")
 WORKSPACE = "workspace"
 ADDITIONAL = "additional_files"
-PARAMETERS = "parameters_file"
 
 
 def load_cube(path: Path) -> CubeFiles:
@@ -257,7 +255,7 @@ def read_plain(path: Path, most: int, what: str, *, follow: bool = False) -> byt
                 raise InvalidInput(
                     "not_plain", f"The {what} {path} is no plain file.", "Replace it by the file itself."
                 )
-            with open(descriptor, "rb", closefd=False) as file:
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
                 data = file.read(most + 1)
         finally:
             os.close(descriptor)
@@ -273,5 +271,5 @@ def read_plain(path: Path, most: int, what: str, *, follow: bool = False) -> byt
 
 
 def _digest(path: Path) -> str:
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

@@ -75,6 +75,8 @@ def content(path: Path, *, digest: str, name: str, asked: Mapping[str, str], wit
     }
     if names_tag(asked.get("if-none-match"), tag):
         return Response(status_code=304, headers={"ETag": tag})
+    if not with_body:  # Range means nothing to HEAD
+        return Response(headers={**headers, "content-length": str(path.stat().st_size)}, media_type=MEDIA_TYPE)
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     keep = False
     try:
@@ -90,12 +92,9 @@ def content(path: Path, *, digest: str, name: str, asked: Mapping[str, str], wit
                 headers={"Content-Range": f"bytes */{size}", "ETag": tag, "Accept-Ranges": "bytes"},
             )
         status = 200
-        if part is not None and with_body:
+        if part is not None:
             status = 206
             headers["Content-Range"] = f"bytes {part[0]}-{part[1] - 1}/{size}"
-        if not with_body:
-            # Range means nothing to HEAD.
-            return Response(status_code=200, headers={**headers, "content-length": str(size)}, media_type=MEDIA_TYPE)
         keep = True
         return Content(descriptor, part or (0, size), status=status, headers=headers)
     finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from medperf.domain.permissions import Action, Standing, Verdict, decide
 from medperf.server.assets.tables import assets, opened_assets
 from medperf.server.authz import operated, owned
 
@@ -28,8 +27,3 @@ def readable_by(is_admin: bool, *, to_name: bool = False) -> sa.ColumnElement[bo
 def visible_to(is_admin: bool) -> sa.ColumnElement[bool]:
     """Whoever reads the bytes sees the entry; an admin sees all entries."""
     return sa.true() if is_admin else readable_by(is_admin)
-
-
-def may_delete(standing: Standing) -> Verdict:
-    """May the actor delete it?"""
-    return decide(Action.ASSET_DELETE, standing)

@@ -8,7 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from medperf.domain.errors import Conflict, InvalidInput, NotFound
-from medperf.server.assets import policy, repository, sweep
+from medperf.domain.permissions import Action as Attempt
+from medperf.domain.permissions import decide
+from medperf.server.assets import repository, sweep
 from medperf.server.audit.service import Action, record
 from medperf.server.authz import Actor, require, standing
 from medperf.server.context import ServerContext
@@ -41,7 +43,7 @@ async def delete(server: ServerContext, actor: Actor, asset_id: int) -> None:
     """
     async with actor.change(server.database) as tx:
         row = await found(tx, actor, asset_id)
-        require(policy.may_delete(await standing(tx, actor, row.owner_id)))
+        require(decide(Attempt.ASSET_DELETE, await standing(tx, actor, row.owner_id)))
         await uploads.forget_asset(tx, asset_id)
         if not await repository.remove(tx, asset_id):
             await found(tx, actor, asset_id)  # somebody else may have deleted it meanwhile
@@ -52,6 +54,11 @@ async def delete(server: ServerContext, actor: Actor, asset_id: int) -> None:
             )
         await record(tx, actor.user_id, Action.ASSET_DELETED, f"asset:{asset_id}", {"digest": row.digest})
     server.background.run(f"forgetting {asset_id}", lambda: sweep.forget(server, actor.instance_id, row.digest))
+
+
+def hosted(ref: FileRef) -> list[int]:
+    """The assets that a file can be had from: its URLs ``asset:ID``."""
+    return [int(url.removeprefix(_SCHEME)) for url in ref.urls if url.startswith(_SCHEME)]
 
 
 async def check_references(tx: Transaction, actor: Actor, files: Iterable[tuple[str, FileRef]]) -> frozenset[int]:
@@ -69,8 +76,8 @@ async def check_references(tx: Transaction, actor: Actor, files: Iterable[tuple[
             raise InvalidInput(
                 "file_without_url", f"The file {name!r} has no URL.", "Upload it with POST /uploads, or give its URL."
             )
-        wanted += [(name, ref, int(url.removeprefix(_SCHEME))) for url in ref.urls if url.startswith(_SCHEME)]
-    ids = frozenset(asset_id for _, _, asset_id in wanted if asset_id < 2**63)
+        wanted += [(name, ref, asset_id) for asset_id in hosted(ref)]
+    ids = frozenset(asset_id for _, _, asset_id in wanted)
     known = await repository.readable(tx, actor, ids, to_name=True)
     for name, ref, asset_id in wanted:
         if known.get(asset_id) != (ref.digest, ref.size):

@@ -21,6 +21,7 @@ from typing import ParamSpec, TypeVar
 from medperf.domain.digests import Digest
 from medperf.domain.errors import ServerUnavailable
 from medperf.server.errors import TooLarge, storage_full
+from medperf.server.files import sync_folder
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -79,7 +80,7 @@ class Incoming:
             raise _explained(error) from error
         finally:
             try:
-                await in_thread(self._finish, pending)
+                await in_thread(self._finish, pending, before)
             except OSError as error:
                 raise _explained(error) from error
 
@@ -108,11 +109,16 @@ class Incoming:
         while view:
             view = view[os.write(self._descriptor, view) :]
 
-    def _finish(self, pieces: list[bytes]) -> None:
+    def _finish(self, pieces: list[bytes], before: int) -> None:
         try:
             self._write(pieces)
         finally:
-            os.fsync(self._descriptor)
+            try:
+                os.fsync(self._descriptor)
+            except OSError:
+                # What was not written may look as if it were, and the next fsync would succeed: that piece is sent again.
+                os.ftruncate(self._descriptor, before)
+                raise
 
 
 class AssetStore:
@@ -271,15 +277,6 @@ async def in_thread(function: Callable[P, T], *arguments: P.args, **named: P.kwa
         raise
 
 
-def sync_folder(folder: Path) -> None:
-    """Make names in ``folder`` survive a power loss."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _open_private(path: Path) -> int:
     flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
     with suppress(FileNotFoundError):
@@ -287,7 +284,7 @@ def _open_private(path: Path) -> int:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, flags | os.O_CREAT, 0o600)
     try:
-        for folder in path.parents[:3]:
+        for folder in path.parents[:4]:
             sync_folder(folder)
     except BaseException:
         os.close(descriptor)
@@ -298,13 +295,22 @@ def _open_private(path: Path) -> int:
 def _link(source: Path, target: Path, replaced: list[int]) -> None:
     temporary = target.with_name(f"{source.name}.tmp")
     temporary.unlink(missing_ok=True)
+    _sync_file(source)  # a server that was killed may have written the last of it
     os.link(source, temporary)
     with suppress(FileNotFoundError):
         replaced.append(os.open(target, os.O_RDONLY | os.O_CLOEXEC))
     temporary.replace(target)
     temporary.unlink(missing_ok=True)  # two names of one file: the rename has done nothing
-    for folder in (target.parent, target.parent.parent):
+    for folder in target.parents[:4]:  # up to the data folder, which may have been made by one that was killed
         sync_folder(folder)
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _explained(error: OSError) -> Exception:

@@ -1,4 +1,4 @@
-"""Files that nobody needs: bytes of deleted assets, uploads whose time is over, what kills and power losses left.
+"""What nobody needs: bytes of deleted assets, uploads and kept answers whose time is over, what kills and power losses left.
 
 Nothing goes by its age. A file is removed under the lock that its maker would hold, after the database was asked, so that sweeps may run
 in every process and at any time.
@@ -18,6 +18,7 @@ from medperf.server.assets.store import in_thread
 from medperf.server.audit.service import Action, record
 from medperf.server.auth import identify
 from medperf.server.context import ServerContext
+from medperf.server.rotation import rotate
 from medperf.server.schema import now
 from medperf.server.uploads import repository as uploads
 
@@ -40,6 +41,7 @@ async def sweep(server: ServerContext, *, whole: bool) -> None:
     Args:
         whole: look at every file, too.
     """
+    await in_thread(rotate, server.settings.log_file, most=server.settings.log_bytes)
     # Listed before the instance is asked for: one that begins after that is not among them.
     instances = await in_thread(server.store.instances)
     async with server.database.read() as tx:

@@ -9,7 +9,6 @@ import asyncio
 import fcntl
 import json
 import os
-import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from medperf.domain.errors import Conflict, MedPerfError
+from medperf.server.files import sweep_drafts, sync_folder, write_draft, write_whole
 
 _SIGNED = b"medperf audit checkpoint signature v1\n"
 _LOOK_SECONDS = 0.05
@@ -100,16 +100,16 @@ class AuditFolder:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
         from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-        _sweep(self.key_file)
+        sweep_drafts(self.key_file)
         found = self.key()
         if found is not None:
             return found
         pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        written = _write(self.key_file, pem)
+        written = write_draft(self.key_file, pem)
         with suppress(FileExistsError):
             os.link(written, self.key_file)
         written.unlink()
-        _sync_folder(self.key_file.parent)
+        sync_folder(self.key_file.parent)
         made = self.key()
         assert made is not None
         return made
@@ -136,9 +136,7 @@ class AuditFolder:
 
     def set_head(self, head: Head) -> None:
         """Remember a checkpoint: the whole file or none of it, on the disk."""
-        _sweep(self.head_file)
-        _write(self.head_file, json.dumps(asdict(head), indent=1).encode() + b"\n").replace(self.head_file)
-        _sync_folder(self.head_file.parent)
+        write_whole(self.head_file, json.dumps(asdict(head), indent=1).encode() + b"\n")
 
     def forget(self) -> None:
         """The trail has ended: the server was reset. The key stays."""
@@ -184,34 +182,3 @@ def _lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _sweep(target: Path) -> None:
-    """Remove what processes that were killed left of their drafts."""
-    for draft in target.parent.glob(f".{target.name}.*"):
-        process = draft.name.removeprefix(f".{target.name}.").partition(".")[0]
-        if process.isdecimal() and not Path("/proc", process).exists():
-            draft.unlink(missing_ok=True)
-
-
-def _write(target: Path, content: bytes) -> Path:
-    """``content`` in a file beside ``target``, on the disk, for its owner alone."""
-    path = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(8)}")
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    return path
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -189,6 +189,4 @@ def _or_one(found: int | None) -> int:
 
 
 async def _value(tx: Transaction, statement: sa.Select[Any], **parameters: Any) -> Any:
-    row = await tx.first(statement, parameters)
-    assert row is not None
-    return row[0]
+    return (await tx.execute(statement, parameters)).scalar_one()

@@ -96,7 +96,13 @@ class Sealer:
             ).error()
         # A server that ended between the database and the file leaves one checkpoint that the file does not know.
         for row in rows[1:]:
-            fault = check_link(row, number=seen.checkpoint + 1, previous=seen, trusted={key.public, *seen.keys})
+            fault = check_link(
+                row,
+                number=seen.checkpoint + 1,
+                previous=seen,
+                trusted={key.public, *seen.keys},
+                instance_id=instance_id,
+            )
             if fault is not None:
                 raise fault.error()
             seen = replace(seen, checkpoint=row.id, last_event=row.last_event, hash=row.hash, sealed_at=row.sealed_at)

@@ -195,14 +195,14 @@ def check_link(
     number: int,
     previous: Head | None,
     trusted: Collection[str] | None,
-    instance_id: str | None = None,
+    instance_id: str,
 ) -> Fault | None:
     """Is this row the checkpoint that follows ``previous``, as it was written and signed?
 
     Args:
         row: of `repository.CHECKPOINT`.
         trusted: keys that may sign; None = whichever the checkpoint names.
-        instance_id: of the server, None = that of ``previous``.
+        instance_id: of the server.
     """
     if row.id != number:
         return Fault(FaultKind.CHECKPOINT_REMOVED, f"Checkpoint {number} was removed.", checkpoint=number)
@@ -216,9 +216,8 @@ def check_link(
         hashed = ""
     if hashed != row.hash:
         return changed_checkpoint(number, "its hash does not fit")
-    wanted = instance_id if previous is None or instance_id is not None else previous.instance_id
-    if row.instance_id != wanted:
-        return changed_checkpoint(number, f"it is of server {row.instance_id}, the database of {wanted}")
+    if row.instance_id != instance_id:
+        return changed_checkpoint(number, f"it is of server {row.instance_id}, the database of {instance_id}")
     after = previous.last_event if previous is not None else None
     if row.first_event > row.last_event or (after is not None and row.first_event <= after):
         return changed_checkpoint(number, "its events do not follow those before")

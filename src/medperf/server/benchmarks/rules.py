@@ -95,8 +95,7 @@ def _check_tested(label: str, cube: RegisteredCube, tested: TestedCube) -> None:
     if tested.mlcube is not None and tested.mlcube != cube.id:
         raise InvalidInput("report_mismatch", f"The report's {label} is MLCube {tested.mlcube}, not {cube.id}.", _TEST)
     registered = {name: ref.digest for name, ref in cube.files.items()}
-    given: dict[str, str] = {name: digest for name, digest in tested.files.items()}  # noqa: C416 - widens the type of the keys
-    differing = sorted(name for name in registered.keys() | given.keys() if registered.get(name) != given.get(name))
+    differing = sorted({name for name, _ in registered.items() ^ tested.files.items()})
     if differing:
         raise InvalidInput(
             "report_mismatch",

@@ -15,11 +15,12 @@ from medperf.domain.permissions import Action as Attempt
 from medperf.domain.states import Approval, Kind, State, check_approval, check_editable, check_state_change
 from medperf.server.assets import openings
 from medperf.server.assets.repository import readable
-from medperf.server.assets.service import check_references
+from medperf.server.assets.service import check_references, hosted
 from medperf.server.audit.service import Action, record
 from medperf.server.authz import Actor, owner_for, require, standing
 from medperf.server.benchmarks import policy, repository, rules
 from medperf.server.benchmarks.rules import RegisteredCube
+from medperf.server.benchmarks.tables import benchmarks
 from medperf.server.context import ServerContext
 from medperf.server.db import Transaction
 from medperf.server.idempotency import Created, create_once
@@ -28,6 +29,7 @@ from medperf.server.mlcubes import repository as mlcubes
 from medperf.server.organisations import repository as organisations
 from medperf.server.requests import Sent, stale
 from medperf.server.responses import dump_text, dumps, etag
+from medperf.server.rows import check_room
 from medperf.server.schema import now
 from medperf.wire.models import BenchmarkCreate, BenchmarkUpdate, Decision, FileRef
 
@@ -64,6 +66,7 @@ async def create(server: ServerContext, actor: Actor, sent: Sent[BenchmarkCreate
 
     async def make(tx: Transaction) -> Created:
         owner_id = await owner_for(tx, actor, wanted.owner, Attempt.BENCHMARK_REGISTER)
+        await check_room(server, tx, benchmarks, owner_id, most=server.settings.benchmark_count, things="benchmarks")
         ids = {part: getattr(wanted, part) for part in rules.PARTS}
         rows = await mlcubes.get_many(tx, actor, set(ids.values()))
         cubes = {cube_id: _registered(row) for cube_id, row in rows.items()}
@@ -167,13 +170,7 @@ async def _check_readable(tx: Transaction, actor: Actor, cubes: Mapping[str, Reg
     Raises:
         InvalidInput: ``unreadable_files``.
     """
-    wanted = {
-        int(url.removeprefix("asset:")): part
-        for part, cube in cubes.items()
-        for ref in cube.files.values()
-        for url in ref.urls
-        if url.startswith("asset:")
-    }
+    wanted = {asset_id: part for part, cube in cubes.items() for ref in cube.files.values() for asset_id in hosted(ref)}
     known = await readable(tx, actor, wanted)
     for asset_id, part in wanted.items():
         if asset_id not in known:

@@ -80,7 +80,20 @@ async def get_many(tx: Transaction, actor: Actor, ids: Collection[int]) -> dict[
     return {row.id: row for row in await tx.all(statement, actor.sql)}
 
 
-ROWS = Versioned(mlcubes, mlcube_assets, label="an MLCube", noun="mlcube")
+def _of_owner(column: sa.ColumnElement[str], label: str) -> sa.ColumnElement[str]:
+    # As text: SQLAlchemy does not see that a RETURNING speaks of the table that is inserted into.
+    owner = sa.select(column).where(parties.c.id == sa.literal_column("mlcubes.owner_id", sa.Integer))
+    return owner.scalar_subquery().label(label)
+
+
+#: What `select_mlcubes` gives, of a row that is inserted just now.
+_INSERTED = (
+    *(column for column in COLUMNS[1:] if isinstance(column, sa.Column)),
+    _of_owner(parties.c.name, "owner_name"),
+    _of_owner(parties.c.kind, "owner_kind"),
+    mlcubes.c.manifest_text,
+)
+ROWS = Versioned(mlcubes, mlcube_assets, label="an MLCube", noun="mlcube", returned=_INSERTED)
 
 LISTING = Listing(
     select_mlcubes(),

@@ -19,8 +19,10 @@ from medperf.server.db import Transaction
 from medperf.server.idempotency import Created, create_once
 from medperf.server.metadata import column_values, metadata_text
 from medperf.server.mlcubes import policy, repository, rules
+from medperf.server.mlcubes.tables import mlcubes
 from medperf.server.requests import Sent, stale
 from medperf.server.responses import dump_text, dumps, etag
+from medperf.server.rows import check_room
 from medperf.wire.models import MLCubeCreate, MLCubeUpdate
 
 _SHORT_MANIFEST = 4096  # characters; the worst that fit were parsed in 5 ms
@@ -51,16 +53,17 @@ async def create(server: ServerContext, actor: Actor, sent: Sent[MLCubeCreate]) 
 
     async def make(tx: Transaction) -> Created:
         owner_id = await owner_for(tx, actor, wanted.owner, Attempt.MLCUBE_REGISTER)
+        await check_room(server, tx, mlcubes, owner_id, most=server.settings.mlcube_count, things="MLCubes")
         asset_ids = await check_references(tx, actor, wanted.files.items())
-        mlcube_id = await repository.ROWS.insert(tx, {**values, "owner_id": owner_id}, asset_ids)
+        row = await repository.ROWS.insert_row(tx, {**values, "owner_id": owner_id}, asset_ids)
         await record(
             tx,
             actor.user_id,
             Action.MLCUBE_CREATED,
-            f"mlcube:{mlcube_id}",
+            f"mlcube:{row.id}",
             {"kind": kind.value, "state": wanted.state.value, "owner": owner_id},
         )
-        view = repository.detail(await found(tx, actor, mlcube_id))
+        view = repository.detail(row)
         return Created(dumps(view), headers=etag(view))
 
     return await create_once(server, actor, route="POST /mlcubes", key=sent.key, content=sent.content, make=make)

@@ -90,17 +90,17 @@ async def respond(server: ServerContext, actor: Actor, invitation_id: int, sent:
         await repository.lock_members(tx, organisation_id)
         row = await _addressed(tx, actor, invitation_id)  # it may have been cancelled while this waited
         await invitations.remove(tx, invitation_id)
-        rights = rights_of(row) if accept else frozenset[Right]()
         event = Action.INVITATION_DECLINED
         data: dict[str, Any] = {"invitation": invitation_id}
         if accept:
+            rights = rights_of(row)
             event = Action.INVITATION_ACCEPTED
             data |= {"user": actor.user_id, "rights": sorted(rights)}
             await _join(tx, actor, organisation_id, rights)
         await record(tx, actor.user_id, event, target(organisation_id), data)
-        organisation = invitations.view(row)["organisation"]
-        shown = [right.value for right in Right if right in rights]
-        return Created(dumps({"organisation": organisation, "accepted": accept, "rights": shown}), status=200)
+        seen = invitations.view(row)
+        got = {"organisation": seen["organisation"], "accepted": accept, "rights": seen["rights"] if accept else []}
+        return Created(dumps(got), status=200)
 
     route = f"POST /invitations/{invitation_id}/answer"
     return await create_once(server, actor, route=route, key=sent.key, content=sent.content, make=make)

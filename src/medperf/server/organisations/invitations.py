@@ -14,6 +14,7 @@ from medperf.domain.errors import Conflict
 from medperf.domain.permissions import Right
 from medperf.server.authz import USER
 from medperf.server.db import Transaction
+from medperf.server.names import username_key
 from medperf.server.organisations.repository import rights_list
 from medperf.server.organisations.tables import invitations
 from medperf.server.parties.repository import columns_of
@@ -75,9 +76,8 @@ async def remove_expired(tx: Transaction, organisation_id: int) -> None:
 
 async def count(tx: Transaction, organisation_id: int) -> int:
     """How many rows that organisation has."""
-    row = await tx.first(sa.select(sa.func.count()).where(invitations.c.party_id == organisation_id))
-    assert row is not None
-    return int(row[0])
+    statement = sa.select(sa.func.count()).where(invitations.c.party_id == organisation_id)
+    return int((await tx.execute(statement)).scalar_one())
 
 
 async def insert(
@@ -92,7 +92,7 @@ async def insert(
     values = {
         "party_id": organisation_id,
         "username": username,
-        "username_key": username.lower(),
+        "username_key": username_key(username),
         "invited_by": invited_by,
         "created_at": as_text(moment),
         "expires_at": as_text(moment + timedelta(days=limits.INVITATION_DAYS)),
@@ -107,10 +107,9 @@ async def insert(
         ) from error
 
 
-async def remove(tx: Transaction, invitation_id: int) -> bool:
-    """Its row goes; returns whether it was there: of two at once, one gets it."""
-    done = await tx.execute(sa.delete(invitations).where(invitations.c.id == invitation_id))
-    return bool(done.rowcount == 1)
+async def remove(tx: Transaction, invitation_id: int) -> None:
+    """Its row goes. The caller holds `repository.lock_members` and saw it, so of two at once one removes it."""
+    await tx.execute(sa.delete(invitations).where(invitations.c.id == invitation_id))
 
 
 async def remove_sent_by(tx: Transaction, organisation_id: int, user_id: int) -> None:

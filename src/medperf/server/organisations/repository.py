@@ -14,6 +14,7 @@ from medperf.domain.organisations import name_key
 from medperf.domain.permissions import Right
 from medperf.server.authz import USER, Actor, rights_of
 from medperf.server.db import Transaction
+from medperf.server.names import username_key
 from medperf.server.organisations import policy
 from medperf.server.organisations.tables import organisations
 from medperf.server.parties.repository import columns_of, insert_owner, insert_party
@@ -118,8 +119,6 @@ def name_taken(name: str) -> Conflict:
 _LOCK = sa.select(organisations.c.party_id).where(organisations.c.party_id == sa.bindparam("organisation"))
 _LOCK_TO_CHANGE = _LOCK.with_for_update()
 _LOCK_TO_KEEP = _LOCK.with_for_update(read=True)
-
-
 _LOCK_ACCOUNT = (
     sa.select(memberships.c.user_id)
     .where(memberships.c.user_id == sa.bindparam("user"), memberships.c.party_id == sa.bindparam("party"))
@@ -185,7 +184,7 @@ _MEMBER_NAMED = MEMBERS.where(users.c.username_key == sa.bindparam("name"))
 
 async def is_member_named(tx: Transaction, organisation_id: int, username: str) -> bool:
     """Whether a member has that username."""
-    values = {"organisation": organisation_id, "name": username.lower()}
+    values = {"organisation": organisation_id, "name": username_key(username)}
     return await tx.first(_MEMBER_NAMED, values) is not None
 
 
@@ -204,9 +203,8 @@ _OTHER_MANAGERS = (
 
 async def other_managers(tx: Transaction, organisation_id: int, user_id: int = 0) -> int:
     """Members besides this account who may manage and whose accounts are active."""
-    found = await tx.first(_OTHER_MANAGERS, {"organisation": organisation_id, "user": user_id})
-    assert found is not None
-    return int(found[0])
+    values = {"organisation": organisation_id, "user": user_id}
+    return int((await tx.execute(_OTHER_MANAGERS, values)).scalar_one())
 
 
 _MANAGED = (
@@ -246,17 +244,13 @@ async def count_of_user(tx: Transaction, user_id: int) -> int:
         .where(memberships.c.user_id == user_id)
     )
     made = sa.select(sa.func.count()).select_from(organisations).where(organisations.c.created_by == user_id)
-    row = await tx.first(sa.select(belongs.scalar_subquery().label("belongs"), made.scalar_subquery().label("made")))
-    assert row is not None
-    return max(int(row.belongs), int(row.made))
+    return int(max((await tx.execute(sa.select(belongs.scalar_subquery(), made.scalar_subquery()))).one()))
 
 
 async def count_members(tx: Transaction, organisation_id: int) -> int:
     """How many members there are."""
     statement = sa.select(sa.func.count()).where(memberships.c.party_id == organisation_id)
-    row = await tx.first(statement)
-    assert row is not None
-    return int(row[0])
+    return int((await tx.execute(statement)).scalar_one())
 
 
 async def insert_member(tx: Transaction, organisation_id: int, user_id: int, rights: Collection[Right]) -> None:

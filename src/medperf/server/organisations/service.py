@@ -58,8 +58,8 @@ async def rename(
         PreconditionFailed: edited meanwhile.
     """
     async with actor.change(server.database) as tx:
-        row = await permitted(tx, actor, organisation_id, Attempt.ORGANISATION_RENAME)
-        if row.version != version or not await repository.rename(tx, organisation_id, version, wanted.name):
+        await permitted(tx, actor, organisation_id, Attempt.ORGANISATION_RENAME)
+        if not await repository.rename(tx, organisation_id, version, wanted.name):
             raise stale()
         await record(tx, actor.user_id, Action.ORGANISATION_RENAMED, target(organisation_id))
         return repository.view(await found(tx, actor, organisation_id))
@@ -168,7 +168,7 @@ async def _standing(tx: Transaction, actor: Actor, row: sa.Row[Any]) -> Standing
     rights = rights_of(row)
     unmanaged = actor.is_admin and await repository.other_managers(tx, row.id) == 0
     # What is attempted as the addressee is attempted about one's own membership only: see `remove`.
-    return Standing(is_admin=actor.is_admin, rights=rights, addressed=True, unmanaged=unmanaged)
+    return Standing(is_admin=actor.is_admin, rights=rights, addressed=True, unmanaged=unmanaged, organisation=row.name)
 
 
 async def member(tx: Transaction, organisation_id: int, user_id: int) -> sa.Row[Any]:

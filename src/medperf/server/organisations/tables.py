@@ -12,7 +12,7 @@ organisations = sa.Table(
     "organisations",
     parties.metadata,
     sa.Column("party_id", sa.ForeignKey("parties.id"), primary_key=True, autoincrement=False),
-    # the name as `name_key` sees it, so that none can pass for another by capitals, width or spaces; longer than the name at worst
+    # the name as `medperf.domain.organisations.name_key` sees it, so that none can pass for another by capitals, width or spaces; longer than the name at worst
     sa.Column("name_key", sa.String(4 * limits.NAME_LENGTH), nullable=False, unique=True),
     sa.Column("created_by", sa.ForeignKey("users.id"), nullable=False, index=True),
     sa.Column("version", sa.Integer, nullable=False),

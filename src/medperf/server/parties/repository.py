@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -13,14 +13,9 @@ from medperf.server.parties.tables import memberships, parties
 from medperf.server.schema import now
 
 
-async def insert_party(tx: Transaction, kind: str, name: str) -> int:
-    """A new party without members; returns its id."""
+async def insert_party(tx: Transaction, kind: Literal["person", "organisation"], name: str) -> int:
+    """A new party without members; returns its id. `insert_owner` follows."""
     return await tx.insert(sa.insert(parties).values(kind=kind, name=name, created_at=now()))
-
-
-async def insert_person(tx: Transaction, name: str) -> int:
-    """The personal party of a new account; returns its id. `insert_owner` follows when the account has its id."""
-    return await insert_party(tx, "person", name)
 
 
 async def insert_owner(tx: Transaction, party_id: int, user_id: int) -> None:

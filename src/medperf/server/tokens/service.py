@@ -30,6 +30,7 @@ async def login(server: ServerContext, visitor: Visitor, wanted: TokenCreate, *,
         raise _bad_login()
     assert row is not None
     server.logins.forgive(wanted.username, address)
+    server.rates.take_change(row.id)  # the account's own, wherever it logs in from: each login is an event
     token = new_token()
     async with server.database.write() as tx:
         if (await identify(tx, None)).instance_id != visitor.instance_id:
@@ -43,6 +44,8 @@ async def login(server: ServerContext, visitor: Visitor, wanted: TokenCreate, *,
         token_id, expires_at = await repository.insert(
             tx, token_hash=hash_token(token), user_id=current.id, seconds=server.settings.token_seconds
         )
+        for ended in await repository.end_oldest(tx, current.id, most=server.settings.login_count):
+            await record(tx, current.id, Action.TOKEN_REVOKED, f"token:{ended}", {"reason": "too_many"})
         await record(tx, current.id, Action.TOKEN_CREATED, f"token:{token_id}", personal={"address": address})
         return {"token": token, "expires_at": expires_at, "user": users.view(current)}
 

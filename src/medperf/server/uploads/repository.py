@@ -25,36 +25,40 @@ _COLUMNS = (
     uploads.c.created_at,
     uploads.c.expires_at,
 )
-_MINE = sa.select(*_COLUMNS).join(parties, parties.c.id == uploads.c.owner_id)
 #: Of this account, for a party that it belongs to: who left an organisation has nothing there any more.
-_MINE = _MINE.where(
-    uploads.c.user_id == sa.bindparam("user"),
-    uploads.c.expires_at > sa.bindparam("moment"),
-    owned(uploads.c.owner_id),
+_MINE = (
+    sa.select(*_COLUMNS)
+    .join(parties, parties.c.id == uploads.c.owner_id)
+    .where(
+        uploads.c.user_id == sa.bindparam("user"),
+        uploads.c.expires_at > sa.bindparam("moment"),
+        owned(uploads.c.owner_id),
+    )
 )
 _ONE = _MINE.where(uploads.c.id == sa.bindparam("upload"))
 _OPEN = _MINE.where(uploads.c.asset_id.is_(None)).order_by(uploads.c.created_at, uploads.c.id)
 _ONE_LOCKED = _ONE.with_for_update(of=uploads)
 _UNFINISHED = (uploads.c.asset_id.is_(None), uploads.c.expires_at > sa.bindparam("moment"))
 _OWNER = sa.select(parties.c.id, parties.c.name, parties.c.kind).where(parties.c.id == sa.bindparam("owner"))
-_OWNER_LOCKED = _OWNER.with_for_update()
+_OWNER_LOCKED = _OWNER.with_for_update(key_share=True)
+_OWNERS: sa.BindParameter[Any] = sa.bindparam("owners", expanding=True)
 _USED = sa.select(
     sa.select(sa.func.coalesce(sa.func.sum(assets.c.size), 0))
-    .where(assets.c.owner_id == sa.bindparam("owner"))
+    .where(assets.c.owner_id.in_(_OWNERS))
     .scalar_subquery()
     .label("asset_bytes"),
     sa.select(sa.func.count())
     .select_from(assets)
-    .where(assets.c.owner_id == sa.bindparam("owner"))
+    .where(assets.c.owner_id.in_(_OWNERS))
     .scalar_subquery()
     .label("assets"),
     sa.select(sa.func.coalesce(sa.func.sum(uploads.c.size), 0))
-    .where(uploads.c.owner_id == sa.bindparam("owner"), *_UNFINISHED)
+    .where(uploads.c.owner_id.in_(_OWNERS), *_UNFINISHED)
     .scalar_subquery()
     .label("upload_bytes"),
     sa.select(sa.func.count())
     .select_from(uploads)
-    .where(uploads.c.owner_id == sa.bindparam("owner"), *_UNFINISHED)
+    .where(uploads.c.owner_id.in_(_OWNERS), *_UNFINISHED)
     .scalar_subquery()
     .label("uploads"),
 )
@@ -133,14 +137,13 @@ async def lock_owner(tx: Transaction, owner_id: int) -> None:
 
 async def owner_view(tx: Transaction, owner_id: int) -> dict[str, Any]:
     """A party as `medperf.wire.models.PartyRef`."""
-    row = await tx.first(_OWNER, {"owner": owner_id})
-    assert row is not None
+    row = (await tx.execute(_OWNER, {"owner": owner_id})).one()
     return {"id": row.id, "name": row.name, "kind": row.kind}
 
 
-async def used(tx: Transaction, owner_id: int, *, moment: str) -> sa.Row[Any]:
-    """``asset_bytes``, ``assets``, ``upload_bytes`` and ``uploads`` of an owner."""
-    row = await tx.first(_USED, {"owner": owner_id, "moment": moment})
+async def used(tx: Transaction, owners: Collection[int], *, moment: str) -> sa.Row[Any]:
+    """``asset_bytes``, ``assets``, ``upload_bytes`` and ``uploads`` of these owners together."""
+    row = await tx.first(_USED, {"owners": list(owners), "moment": moment})
     assert row is not None
     return row
 

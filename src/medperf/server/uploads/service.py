@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,6 +30,7 @@ from medperf.server.errors import Gone, TooLarge
 from medperf.server.idempotency import Created, create_once
 from medperf.server.requests import Sent
 from medperf.server.responses import dumps
+from medperf.server.rows import together
 from medperf.server.schema import as_text, now
 from medperf.server.uploads import repository
 from medperf.wire.assets import UploadCreate
@@ -57,8 +58,9 @@ async def start(server: ServerContext, actor: Actor, sent: Sent[UploadCreate]) -
     async def make(tx: Transaction) -> Created:
         server.store.check_room(wanted.size)
         owner_id = await owner_for(tx, actor, wanted.owner, Action.ASSET_UPLOAD)
-        await repository.lock_owner(tx, owner_id)
-        await _check_quota(server, tx, owner_id, wanted.size)
+        owners = await together(tx, owner_id)
+        await repository.lock_owner(tx, owners[0])
+        await _check_quota(server, tx, owner_id, owners, wanted.size)
         upload_id = str(uuid.uuid4())
         values = {
             "id": upload_id,
@@ -134,6 +136,7 @@ async def append(
             raise _wrong_offset(incoming.size)
         await _extend(server, actor, row)
         await incoming.append(stream, limit=row.size)
+        server.rates.forget_change(actor.user_id)
         return incoming.size
 
 
@@ -183,21 +186,24 @@ async def cancel(server: ServerContext, actor: Actor, upload_id: str) -> None:
 
 
 async def storage(server: ServerContext, actor: Actor, owner: int | None) -> dict[str, Any]:
-    """What an owner's files take, as `medperf.wire.assets.StorageView`.
+    """What an owner's files take, as `medperf.wire.assets.StorageView`. What counts together with them is not theirs to fill.
 
     Raises:
         InvalidInput: ``unknown_owner``: no party that the actor belongs to.
     """
     async with server.database.read() as tx:
         owner_id = await owner_for(tx, actor, owner, Action.ASSET_LIST, keep=False)
-        found = await repository.used(tx, owner_id, moment=now())
+        moment = now()
+        found = await repository.used(tx, [owner_id], moment=moment)
+        others = await repository.used(tx, set(await together(tx, owner_id)) - {owner_id}, moment=moment)
         shown = await repository.owner_view(tx, owner_id)
+    taken, theirs = (int(each.asset_bytes) + int(each.upload_bytes) for each in (found, others))
     return {
         "owner": shown,
-        "bytes": int(found.asset_bytes) + int(found.upload_bytes),
-        "bytes_limit": server.settings.asset_quota_bytes,
+        "bytes": taken,
+        "bytes_limit": max(server.settings.asset_quota_bytes - theirs, 0),
         "assets": found.assets,
-        "assets_limit": server.settings.asset_count,
+        "assets_limit": max(server.settings.asset_count - others.assets - others.uploads, 0),
         "uploads": found.uploads,
         "uploads_limit": server.settings.upload_count,
     }
@@ -206,26 +212,32 @@ async def storage(server: ServerContext, actor: Actor, owner: int | None) -> dic
 # ------------------------------------------------------------------------------------------------------------ the pieces
 
 
-async def _check_quota(server: ServerContext, tx: Transaction, owner_id: int, size: int) -> None:
+async def _check_quota(
+    server: ServerContext, tx: Transaction, owner_id: int, owners: Collection[int], size: int
+) -> None:
     limits = server.settings
-    found = await repository.used(tx, owner_id, moment=now())
+    found = await repository.used(tx, [owner_id], moment=now())
     if found.uploads >= limits.upload_count:
         raise Conflict(
             "too_many_uploads",
             f"There are {found.uploads} unfinished uploads of this owner, the most allowed.",
             _CANCEL,
         )
+    whose = "This owner has"
+    if len(owners) > 1:
+        whose = "This organisation and the others of the same founder have"
+        found = await repository.used(tx, owners, moment=now())
     if found.assets + found.uploads >= limits.asset_count:
         raise TooLarge(
             "too_many_assets",
-            f"This owner has {found.assets + found.uploads:,} files, the most allowed.",
+            f"{whose} {found.assets + found.uploads:,} files, the most allowed.",
             "Delete what is not needed: medperf asset delete ID",
         )
     taken = int(found.asset_bytes) + int(found.upload_bytes)
     if taken + size > limits.asset_quota_bytes:
         raise TooLarge(
             "quota_exceeded",
-            f"This file has {size:,} bytes; {taken:,} of this owner's {limits.asset_quota_bytes:,} are taken.",
+            f"This file has {size:,} bytes. {whose} {taken:,} of {limits.asset_quota_bytes:,} already.",
             "Delete what is not needed (medperf asset delete ID), or ask the server's admin for room.",
         )
 

@@ -10,6 +10,7 @@ from medperf.server.audit import service as audit
 from medperf.server.authz import Actor
 from medperf.server.context import ServerContext
 from medperf.server.db import Transaction
+from medperf.server.names import username_key
 from medperf.server.organisations.tables import invitations
 from medperf.server.parties.tables import parties
 from medperf.server.responses import dump_text
@@ -34,8 +35,7 @@ async def erase(server: ServerContext, actor: Actor, user_id: int) -> dict[str, 
             policy.check_erase(row)
             await _forget(tx, row)
             await repository.rename_erased(tx, user_id, name)
-            changed = {column: name for column in ("name", "name_key") if column in parties.c}
-            await tx.execute(sa.update(parties).where(parties.c.id == row.party_id).values(**changed))
+            await tx.execute(sa.update(parties).where(parties.c.id == row.party_id).values(name=name))
             await audit.erase(tx, user_id)
             await audit.record(tx, actor.user_id, audit.Action.USER_ERASED, f"user:{user_id}")
         return repository.view(await found(tx, user_id))
@@ -44,7 +44,7 @@ async def erase(server: ServerContext, actor: Actor, user_id: int) -> dict[str, 
 async def _forget(tx: Transaction, row: sa.Row[Any]) -> None:
     """Whatever else names the account: logins, invitations, and answers kept for repeated requests, its own and others'."""
     await tx.execute(sa.delete(tokens).where(tokens.c.user_id == row.id))
-    await tx.execute(sa.delete(invitations).where(invitations.c.username_key == row.username.lower()))
+    await tx.execute(sa.delete(invitations).where(invitations.c.username_key == username_key(row.username)))
     body = idempotency_keys.c.body
     says = [body.contains(dump_text(text), autoescape=True) for text in (row.username, row.email) if text]
     await tx.execute(sa.delete(idempotency_keys).where(sa.or_(idempotency_keys.c.user_id == row.id, *says)))

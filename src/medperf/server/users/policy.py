@@ -8,6 +8,7 @@ from typing import Any
 from medperf.domain import limits
 from medperf.domain.errors import Conflict, InvalidInput
 from medperf.server.authz import Actor
+from medperf.server.names import username_key
 
 _ERASED = "erased-"
 
@@ -43,7 +44,7 @@ def check_username(username: str) -> None:
     """Raises:
     InvalidInput: a name that erased accounts have.
     """
-    if username.lower().startswith(_ERASED):
+    if username_key(username).startswith(_ERASED):
         raise InvalidInput(
             "reserved_username",
             f"Usernames that begin with {_ERASED} are of erased accounts.",

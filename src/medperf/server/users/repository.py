@@ -9,8 +9,9 @@ from sqlalchemy.exc import IntegrityError
 
 from medperf.domain.errors import Conflict
 from medperf.server.db import Transaction
+from medperf.server.names import username_key
 from medperf.server.paging import Listing
-from medperf.server.parties.repository import insert_owner, insert_person
+from medperf.server.parties.repository import insert_owner, insert_party
 from medperf.server.schema import now
 from medperf.server.users.tables import FACETS, users
 
@@ -54,7 +55,7 @@ _BY_USERNAME_KEPT = _BY_USERNAME.with_for_update(read=True)
 
 async def by_username(tx: Transaction, username: str, *, keep: bool = False) -> sa.Row[Any] | None:
     """One account with its password hash. ``keep``: it stays as it is until this (write) transaction ends."""
-    return await tx.first(_BY_USERNAME_KEPT if keep else _BY_USERNAME, {"username_key": username.lower()})
+    return await tx.first(_BY_USERNAME_KEPT if keep else _BY_USERNAME, {"username_key": username_key(username)})
 
 
 async def password_hash(tx: Transaction, user_id: int) -> tuple[str, str] | None:
@@ -71,11 +72,11 @@ async def insert(tx: Transaction, *, username: str, email: str | None, password_
     """
     moment = now()
     try:
-        party_id = await insert_person(tx, username)
+        party_id = await insert_party(tx, "person", username)
         user_id = await tx.insert(
             sa.insert(users).values(
                 username=username,
-                username_key=username.lower(),
+                username_key=username_key(username),
                 email=email,
                 password_hash=password_hash,
                 is_admin=is_admin,
@@ -120,10 +121,9 @@ async def set_password(tx: Transaction, user_id: int, password_hash: str) -> Non
     )
 
 
-_LOCK = sa.select(users.c.id).where(users.c.id == sa.bindparam("user")).with_for_update(key_share=True)
-
-
-_KEEP = sa.select(users.c.id).where(users.c.id == sa.bindparam("user")).with_for_update(read=True)
+_ID = sa.select(users.c.id).where(users.c.id == sa.bindparam("user"))
+_LOCK = _ID.with_for_update(key_share=True)
+_KEEP = _ID.with_for_update(read=True)
 
 
 async def keep(tx: Transaction, user_id: int) -> None:
@@ -148,9 +148,7 @@ _OTHER_ADMINS = (
 
 async def count_other_admins(tx: Transaction, user_id: int) -> int:
     """Active admins besides this account. The caller changes ``users`` alone, so it stays true."""
-    found = await tx.first(_OTHER_ADMINS, {"user": user_id})
-    assert found is not None
-    return int(found[0])
+    return int((await tx.execute(_OTHER_ADMINS, {"user": user_id})).scalar_one())
 
 
 LISTING = Listing(

@@ -45,7 +45,7 @@ def header(
 
 def member(name: str | bytes, content: bytes = b"x", **fields: object) -> bytes:
     """A file with its header and padding."""
-    return header(name, len(content), **fields) + _padded(content)  # type: ignore[arg-type]
+    return header(name, len(content), **fields) + _padded(content)  # type: ignore[arg-type] # passed on as they are
 
 
 def pax(kind: bytes = b"x", **records: str | bytes) -> bytes:
