@@ -10,15 +10,36 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from medperf.domain.associations import Status
 from medperf.domain.states import Approval, Kind, State
 from medperf.server.names import name_key
 from medperf.server.schema import now
-from medperf.server.tables import assets, benchmarks, memberships, mlcubes, opened_assets, parties
+from medperf.server.tables import (
+    assets,
+    associations,
+    benchmarks,
+    datasets,
+    memberships,
+    mlcubes,
+    opened_assets,
+    opened_datasets,
+    parties,
+)
 
 from .conftest import Person, World
 
 DIGEST = "sha256:" + "0" * 64
 NAMES = ("Chest", "chest", "CHEST X-ray", "Brain", "brÄin", "straße", "STRASSE", "lung", "heart")
+
+
+#: In the order in which they refer to each other.
+TABLES = {
+    "mlcubes": mlcubes,
+    "benchmarks": benchmarks,
+    "assets": assets,
+    "datasets": datasets,
+    "associations": associations,
+}
 
 
 @dataclass
@@ -63,11 +84,13 @@ def name_of(number: int) -> str:
     return f"{NAMES[number % len(NAMES)]} {number // len(NAMES):04}" if number % 3 else f"thing {number}"
 
 
-def fill(world: World, crowd: Crowd, count: int, *, seed: int = 0, hidden: float = 0.5) -> None:
-    """``count`` more rows of each noun. ``hidden``: how much of it belongs to others and is not public."""
+def fill(world: World, crowd: Crowd, count: int, *, seed: int = 0, hidden: float = 0.5, joined: bool = True) -> None:
+    """``count`` more rows of each noun. ``hidden``: how much of it belongs to others and is not public. ``joined``: datasets and
+    associations, too.
+    """
     dice = random.Random(seed)
     mine = [crowd.alone.party, crowd.member.party, *crowd.organisations]
-    start = {name: len(crowd.rows.get(name, ())) for name in ("mlcubes", "benchmarks", "assets")}
+    start = {name: len(crowd.rows.get(name, ())) for name in TABLES}
     moment = now()
     common = {"user_metadata": "{}", "version": 1, "created_at": moment, "modified_at": moment}
 
@@ -77,7 +100,7 @@ def fill(world: World, crowd: Crowd, count: int, *, seed: int = 0, hidden: float
     def public(owner_id: int) -> bool:
         return dice.random() > hidden if owner_id in crowd.others else dice.random() < 0.5
 
-    made: dict[str, list[dict[str, Any]]] = {"mlcubes": [], "benchmarks": [], "assets": []}
+    made: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
     for number in range(count):
         owner_id, name = owner(number), name_of(number + start["mlcubes"])
         state = State.OPERATION if public(owner_id) else State.DEVELOPMENT
@@ -108,29 +131,85 @@ def fill(world: World, crowd: Crowd, count: int, *, seed: int = 0, hidden: float
                 "digest": f"sha256:{number % 3:064x}", "size": 1, "created_at": moment,
             }
         )  # fmt: skip
-    opened = [
-        {"party_id": mine[number % len(mine)], "asset_id": start["assets"] + number}
-        for number in dice.sample(range(1, count + 1), 12)
-    ]
+        if joined:
+            owner_id = owner(number)
+            made["datasets"].append(_dataset(owner_id, name, number, common))
+            made["associations"].append(_association(made, start, number, dice, hidden=hidden))
+
+    opened = {
+        noun: _opened_to_some(noun, mine, start, dice.sample(range(1, count + 1), 12))
+        for noun in ("assets", *(["datasets"] if joined else []))
+    }
 
     async def write() -> None:
         async with world.database.write() as tx:
-            for table, rows in ((mlcubes, made["mlcubes"]), (benchmarks, made["benchmarks"]), (assets, made["assets"])):
-                await tx.execute_many(sa.insert(table), rows)
-            await tx.execute_many(sa.insert(opened_assets), opened)
+            for noun, table in TABLES.items():
+                if made[noun]:
+                    await tx.execute_many(sa.insert(table), made[noun])
+            values = [{**entry, "is_joined": entry["benchmark_id"] % 2 == 0} for entry in opened["assets"]]
+            await tx.execute_many(sa.insert(opened_assets), values)
+            if joined:
+                await tx.execute_many(sa.insert(opened_datasets), opened.get("datasets", ()))
 
     world.run(write)
     for name, rows in made.items():
         kept = crowd.rows.setdefault(name, [])
         kept += [{"id": start[name] + number, "opened": set(), **row} for number, row in enumerate(rows, 1)]
-    for entry in opened:
-        crowd.rows["assets"][entry["asset_id"] - 1]["opened"].add(entry["party_id"])
+    for noun, entries in opened.items():
+        for entry in entries:
+            crowd.rows[noun][entry[f"{noun[:-1]}_id"] - 1]["opened"].add(entry["party_id"])
+
+
+def _opened_to_some(noun: str, mine: list[int], start: dict[str, int], chosen: list[int]) -> list[dict[str, Any]]:
+    """Some of them by two benchmarks."""
+    return [
+        {
+            "party_id": mine[number % len(mine)],
+            f"{noun[:-1]}_id": start[noun] + number,
+            "benchmark_id": start["benchmarks"] + benchmark,
+        }
+        for number in chosen
+        for benchmark in range(1, 2 + number % 2)
+    ]
+
+
+def _dataset(owner_id: int, name: str, number: int, common: dict[str, Any]) -> dict[str, Any]:
+    common = {key: value for key, value in common.items() if key != "user_metadata"}
+    unique = f"{owner_id} {name} {number}"
+    return {
+        "name": name, "name_key": name_key(name), "owner_id": owner_id, "uuid": unique[:36], "identity": unique,
+        "description": "", "location": "", "site_label": "", "preparator_id": 1 + number % 3,
+        "state": list(State)[number % 2].value, "is_valid": number % 5 != 0, "is_active": number % 3 != 0, **common,
+    }  # fmt: skip
+
+
+def _association(
+    made: dict[str, list[dict[str, Any]]], start: dict[str, int], number: int, dice: random.Random, *, hidden: float
+) -> dict[str, Any]:
+    """Of the number's dataset or MLCube, with one of ten benchmarks of others, or of those where accounts of ours are found."""
+    benchmark = number if number < 20 else 20 + number % 10
+    kind, noun = (("model", "mlcubes"), ("dataset", "datasets"))[number % 2]
+    ended = [status for status in Status if status is not Status.APPROVED]
+    status = Status.APPROVED if kind == "dataset" or dice.random() > hidden else dice.choice(ended)
+    moment = now()
+    owner_id, theirs = made["benchmarks"][benchmark]["owner_id"], made[noun][number]["owner_id"]
+    asset = start[noun] + number + 1
+    return {
+        "owner_id": owner_id, "asset_owner_id": theirs, "maker_id": theirs, "decider_id": owner_id, "kind": kind,
+        "benchmark_id": start["benchmarks"] + benchmark + 1, "dataset_id": asset if kind == "dataset" else None,
+        "mlcube_id": asset if kind == "model" else None, "status": status.value, "asked_by": "asset", "asks": 1,
+        "is_automatic": False, "priority": 0, "version": 1, "asked_at": moment, "modified_at": moment,
+    }  # fmt: skip
 
 
 def visible(noun: str, row: dict[str, Any], parties: set[int]) -> bool:
     """DESIGN section 4, written once more."""
     if row["owner_id"] in parties:
         return True
+    if noun == "associations":
+        return row["asset_owner_id"] in parties or (row["kind"], row["status"]) == ("model", "APPROVED")
+    if noun == "datasets":
+        return bool(row["opened"] & parties)
     if noun == "mlcubes":
         return bool(row["state"] == "OPERATION")
     if noun == "benchmarks":
@@ -151,18 +230,44 @@ FILTERS: dict[str, dict[str, tuple[Any, ...]]] = {
         "is_active": (None, True),
     },
     "assets": {"digest": (None, f"sha256:{1:064x}")},
+    "datasets": {
+        "state": (None, "DEVELOPMENT"),
+        "is_valid": (None, False),
+        "is_active": (None, True),
+        "preparator": (None, 2),
+    },
+    "associations": {
+        "kind": (None, "dataset", "model"),
+        "status": (None, "PENDING", "APPROVED"),
+        "benchmark": (None, 3, 24),
+        "dataset": (None, 12, 40),
+        "model": (None, 11, 41),
+    },
 }  # fmt: skip
+#: Filters for one equal value: one at a time, and in the order of ids.
+KEYS = {
+    "digest": "digest",
+    "preparator": "preparator_id",
+    "benchmark": "benchmark_id",
+    "dataset": "dataset_id",
+    "model": "mlcube_id",
+}
+#: Without names and owners.
+NAMELESS = ("associations",)
 
 
 def combinations(noun: str, owners: Iterable[str | None]) -> list[dict[str, Any]]:
     """Every query that is allowed, one value for each filter."""
     found = []
     names = FILTERS[noun]
-    for owner, values in itertools.product(owners, itertools.product(*names.values())):
+    whose = (None,) if noun in NAMELESS else owners
+    for owner, values in itertools.product(whose, itertools.product(*names.values())):
         asked = {"owner": owner, **dict(zip(names, values, strict=True))}
         asked = {name: value for name, value in asked.items() if value is not None}
+        if len(KEYS.keys() & asked.keys()) > 1:
+            continue
         found += [asked | {"sort": sort} for sort in ("id", "-id")]
-        if "digest" not in asked:
+        if not KEYS.keys() & asked.keys() and noun not in NAMELESS:
             found += [asked | {"sort": sort} for sort in ("name", "-name")]
             found += [asked | {"search": "CHeST"}, asked | {"search": "bräin", "sort": "-name"}]
             found += [asked | {"name": name_of(1)}]
@@ -184,7 +289,7 @@ def expected(
             continue
         if "search" in asked and not row["name_key"].startswith(name_key(asked["search"])):
             continue
-        if any(row[name] != asked[name] for name in (*FILTERS[noun], "name") if name in asked):
+        if any(row[KEYS.get(name, name)] != asked[name] for name in (*FILTERS[noun], "name") if name in asked):
             continue
         found.append(row)
     sort = asked.get("sort") or ("name" if "search" in asked else "id")

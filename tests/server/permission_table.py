@@ -152,6 +152,117 @@ DELETE /organisations/{organisation_id}/invitations/{invitation_id} | unmanaged 
 GET /invitations                                          | -                          | 401  200  200  200  200  200  200  200  200  200  401  401
 POST /invitations/{invitation_id}/answer                  | to oneself                 | 401  200  200  200  200  200  200  200  200  200  401  401
 POST /invitations/{invitation_id}/answer                  | to somebody else           | 401  404  404  404  404  404  404  404  404  404  401  401
+
+# what a benchmark says about who joins it and who sees its results
+PATCH /benchmarks/{benchmark_id} auto_models              | pending                    | 401  404  404  404  200  404  404  404  404  403  401  401
+PATCH /benchmarks/{benchmark_id} auto_models              | approved                   | 401  403  403  403  200  403  403  403  403  403  401  401
+PATCH /benchmarks/{benchmark_id} auto_models              | organisation's approved    | 401  403  403  403  403  200  403  403  403  403  401  401
+PATCH /benchmarks/{benchmark_id} auto_datasets            | pending                    | 401  404  404  404  200  404  404  404  404  403  401  401
+PATCH /benchmarks/{benchmark_id} auto_datasets            | approved                   | 401  403  403  403  200  403  403  403  403  403  401  401
+PATCH /benchmarks/{benchmark_id} auto_datasets            | organisation's approved    | 401  403  403  403  403  200  403  403  403  403  401  401
+PATCH /benchmarks/{benchmark_id} results_visibility       | pending                    | 401  404  404  404  200  404  404  404  404  403  401  401
+PATCH /benchmarks/{benchmark_id} results_visibility       | approved                   | 401  403  403  403  200  403  403  403  403  403  401  401
+PATCH /benchmarks/{benchmark_id} results_visibility       | organisation's approved    | 401  403  403  403  403  200  403  403  403  403  401  401
+
+# datasets
+GET /datasets                                             | -                          | 401  200  200  200  200  200  200  200  200  200  401  401
+POST /datasets                                            | for oneself                | 401  201  201  201  201  201  201  201  201  201  401  401
+POST /datasets                                            | for the data owner         | 401  400  201  400  400  400  400  400  400  400  401  401
+POST /datasets                                            | for the organisation       | 401  400  400  400  400  403  201  403  400  400  401  401
+GET /datasets/{dataset_id}                                | data owner's draft         | 401  404  200  404  404  404  404  404  404  200  401  401
+GET /datasets/{dataset_id}                                | data owner's dataset       | 401  404  200  404  404  404  404  404  404  200  401  401
+GET /datasets/{dataset_id}                                | data owner's that asked    | 401  404  200  404  200  404  404  404  404  200  401  401
+GET /datasets/{dataset_id}                                | data owner's that asked the organisation | 401  404  200  404  404  200  200  200  404  200  401  401
+GET /datasets/{dataset_id}                                | data owner's that was invited | 401  404  200  404  404  404  404  404  404  200  401  401
+GET /datasets/{dataset_id}                                | data owner's that left     | 401  404  200  404  200  404  404  404  404  200  401  401
+GET /datasets/{dataset_id}                                | organisation's dataset     | 401  404  404  404  404  200  200  200  404  200  401  401
+PATCH /datasets/{dataset_id} site_label                   | data owner's draft         | 401  404  200  404  404  404  404  404  404  403  401  401
+PATCH /datasets/{dataset_id} site_label                   | data owner's dataset       | 401  404  200  404  404  404  404  404  404  403  401  401
+PATCH /datasets/{dataset_id} site_label                   | data owner's that asked    | 401  404  200  404  403  404  404  404  404  403  401  401
+PATCH /datasets/{dataset_id} site_label                   | data owner's that asked the organisation | 401  404  200  404  404  403  403  403  404  403  401  401
+PATCH /datasets/{dataset_id} site_label                   | data owner's that was invited | 401  404  200  404  404  404  404  404  404  403  401  401
+PATCH /datasets/{dataset_id} site_label                   | data owner's that left     | 401  404  200  404  403  404  404  404  404  403  401  401
+PATCH /datasets/{dataset_id} site_label                   | organisation's dataset     | 401  404  404  404  404  403  200  403  404  403  401  401
+PATCH /datasets/{dataset_id} is_valid                     | data owner's draft         | 401  404  200  404  404  404  404  404  404  200  401  401
+PATCH /datasets/{dataset_id} is_active                    | data owner's draft         | 401  404  200  404  404  404  404  404  404  403  401  401
+PATCH /datasets/{dataset_id} is_valid                     | data owner's dataset       | 401  404  200  404  404  404  404  404  404  200  401  401
+PATCH /datasets/{dataset_id} is_active                    | data owner's dataset       | 401  404  200  404  404  404  404  404  404  403  401  401
+PATCH /datasets/{dataset_id} is_valid                     | data owner's that asked    | 401  404  200  404  403  404  404  404  404  200  401  401
+PATCH /datasets/{dataset_id} is_active                    | data owner's that asked    | 401  404  200  404  403  404  404  404  404  403  401  401
+PATCH /datasets/{dataset_id} is_valid                     | data owner's that asked the organisation | 401  404  200  404  404  403  403  403  404  200  401  401
+PATCH /datasets/{dataset_id} is_active                    | data owner's that asked the organisation | 401  404  200  404  404  403  403  403  404  403  401  401
+PATCH /datasets/{dataset_id} is_valid                     | data owner's that was invited | 401  404  200  404  404  404  404  404  404  200  401  401
+PATCH /datasets/{dataset_id} is_active                    | data owner's that was invited | 401  404  200  404  404  404  404  404  404  403  401  401
+PATCH /datasets/{dataset_id} is_valid                     | data owner's that left     | 401  404  200  404  403  404  404  404  404  200  401  401
+PATCH /datasets/{dataset_id} is_active                    | data owner's that left     | 401  404  200  404  403  404  404  404  404  403  401  401
+PATCH /datasets/{dataset_id} is_valid                     | organisation's dataset     | 401  404  404  404  404  200  403  403  404  200  401  401
+PATCH /datasets/{dataset_id} is_active                    | organisation's dataset     | 401  404  404  404  404  200  403  403  404  403  401  401
+PATCH /datasets/{dataset_id} name                         | data owner's dataset       | 401  404  409  404  404  404  404  404  404  403  401  401
+PATCH /datasets/{dataset_id} name                         | organisation's dataset     | 401  404  404  404  404  403  409  403  404  403  401  401
+PUT /datasets/{dataset_id}/statistics                     | data owner's draft         | 401  404  200  404  404  404  404  404  404  403  401  401
+PUT /datasets/{dataset_id}/statistics                     | data owner's dataset       | 401  404  200  404  404  404  404  404  404  403  401  401
+PUT /datasets/{dataset_id}/statistics                     | data owner's that asked    | 401  404  200  404  403  404  404  404  404  403  401  401
+PUT /datasets/{dataset_id}/statistics                     | data owner's that asked the organisation | 401  404  200  404  404  403  403  403  404  403  401  401
+PUT /datasets/{dataset_id}/statistics                     | data owner's that was invited | 401  404  200  404  404  404  404  404  404  403  401  401
+PUT /datasets/{dataset_id}/statistics                     | data owner's that left     | 401  404  200  404  403  404  404  404  404  403  401  401
+PUT /datasets/{dataset_id}/statistics                     | organisation's dataset     | 401  404  404  404  404  403  200  403  404  403  401  401
+
+# associations: what the benchmark owner and the organisation were asked, and whom they invited
+GET /associations                                         | -                          | 401  200  200  200  200  200  200  200  200  200  401  401
+POST /associations                                        | data owner's dataset       | 401  400  201  400  400  400  400  400  400  403  401  401
+POST /associations                                        | organisation's dataset     | 401  400  400  400  400  403  201  403  400  403  401  401
+POST /associations                                        | model owner's model        | 401  403  403  201  403  403  403  403  403  403  401  401
+POST /benchmarks/{benchmark_id}/invitations               | pending                    | 401  404  404  404  409  404  404  404  404  403  401  401
+POST /benchmarks/{benchmark_id}/invitations               | approved                   | 401  403  403  403  201  403  403  403  403  403  401  401
+POST /benchmarks/{benchmark_id}/invitations               | organisation's approved    | 401  403  403  403  403  403  201  403  403  403  401  401
+GET /associations/{association_id}                        | dataset that asked         | 401  404  200  404  200  404  404  404  404  200  401  401
+GET /associations/{association_id}                        | dataset that joined        | 401  404  200  404  200  404  404  404  404  200  401  401
+GET /associations/{association_id}                        | model that asked           | 401  404  404  200  200  404  404  404  404  200  401  401
+GET /associations/{association_id}                        | model that joined          | 401  200  200  200  200  200  200  200  200  200  401  401
+GET /associations/{association_id}                        | dataset that asked the organisation | 401  404  200  404  404  200  200  200  404  200  401  401
+GET /associations/{association_id}                        | dataset that the organisation invited | 401  404  200  404  404  200  200  200  404  200  401  401
+GET /associations/{association_id}                        | model that joined the organisation's | 401  200  200  200  200  200  200  200  200  200  401  401
+PATCH /associations/{association_id}                      | model that asked           | 401  404  404  403  200  404  404  404  404  403  401  401
+PATCH /associations/{association_id}                      | model that joined          | 401  403  403  403  200  403  403  403  403  403  401  401
+PATCH /associations/{association_id}                      | model that joined the organisation's | 401  403  403  403  403  200  403  403  403  403  401  401
+POST /associations/{association_id}/decision              | dataset that asked: APPROVED | 401  404  403  404  200  404  404  404  404  403  401  401
+POST /associations/{association_id}/decision              | dataset that asked: REJECTED | 401  404  403  404  200  404  404  404  404  403  401  401
+POST /associations/{association_id}/decision              | dataset that asked: CANCELLED | 401  404  200  404  403  404  404  404  404  403  401  401
+POST /associations/{association_id}/decision              | dataset that joined: REVOKED | 401  404  200  404  200  404  404  404  404  403  401  401
+POST /associations/{association_id}/decision              | model that asked: APPROVED | 401  404  404  403  200  404  404  404  404  403  401  401
+POST /associations/{association_id}/decision              | model that asked: CANCELLED | 401  404  404  200  403  404  404  404  404  403  401  401
+POST /associations/{association_id}/decision              | model that joined: REVOKED | 401  403  403  200  200  403  403  403  403  403  401  401
+POST /associations/{association_id}/decision              | dataset that asked the organisation: APPROVED | 401  404  403  404  404  200  403  403  404  403  401  401
+POST /associations/{association_id}/decision              | dataset that asked the organisation: CANCELLED | 401  404  200  404  404  403  403  403  404  403  401  401
+POST /associations/{association_id}/decision              | dataset that the organisation invited: APPROVED | 401  404  200  404  404  403  403  403  404  403  401  401
+POST /associations/{association_id}/decision              | dataset that the organisation invited: CANCELLED | 401  404  403  404  404  200  200  403  404  403  401  401
+POST /associations/{association_id}/decision              | model that joined the organisation's: REVOKED | 401  403  403  403  403  200  403  403  403  403  401  401
+
+# executions: of the dataset's owner; a released result is the releaser's business, and being an admin shows none
+GET /executions                                           | -                          | 401  200  200  200  200  200  200  200  200  200  401  401
+POST /executions                                          | data owner's               | 401  400  201  400  403  400  400  400  400  403  401  401
+POST /executions                                          | organisation's             | 401  400  400  400  403  403  201  403  400  403  401  401
+GET /executions/{execution_id}                            | data owner's               | 401  404  200  200  200  404  404  404  404  200  401  401
+GET /executions/{execution_id}                            | organisation's             | 401  404  404  200  200  200  200  200  404  200  401  401
+POST /executions/{execution_id}/attempts                  | data owner's               | 401  404  201  403  403  404  404  404  404  403  401  401
+POST /executions/{execution_id}/attempts                  | organisation's             | 401  404  404  403  403  403  201  403  404  403  401  401
+PATCH /executions/{execution_id}/attempts/{number}        | data owner's               | 401  404  200  403  403  404  404  404  404  403  401  401
+PATCH /executions/{execution_id}/attempts/{number}        | organisation's             | 401  404  404  403  403  403  200  403  404  403  401  401
+PUT /executions/{execution_id}/attempts/{number}/progress | data owner's               | 401  404  200  403  403  404  404  404  404  403  401  401
+PUT /executions/{execution_id}/attempts/{number}/progress | organisation's             | 401  404  404  403  403  403  200  403  404  403  401  401
+POST /executions/{execution_id}/release                   | data owner's               | 401  404  201  403  403  404  404  404  404  403  401  401
+POST /executions/{execution_id}/release                   | organisation's             | 401  404  404  403  403  403  403  201  404  403  401  401
+POST /executions/{execution_id}/withholding               | data owner's               | 401  404  200  403  403  404  404  404  404  403  401  401
+POST /executions/{execution_id}/withholding               | organisation's             | 401  404  404  403  403  403  403  200  404  403  401  401
+POST /executions/{execution_id}/retraction                | data owner's               | 401  404  200  403  403  404  404  404  404  403  401  401
+POST /executions/{execution_id}/retraction                | organisation's             | 401  404  404  403  403  403  403  200  404  403  401  401
+GET /results                                              | -                          | 401  200  200  200  200  200  200  200  200  200  401  401
+GET /results/{result_id}                                  | data owner's               | 401  404  200  200  200  404  404  404  404  404  401  401
+GET /results/{result_id}                                  | organisation's             | 401  404  404  200  200  200  200  200  404  404  401  401
+GET /results/{result_id}                                  | published                  | 401  200  200  200  200  200  200  200  200  200  401  401
+GET /benchmarks/{benchmark_id}/results                    | pending                    | 401  404  404  404  200  404  404  404  404  200  401  401
+GET /benchmarks/{benchmark_id}/results                    | approved                   | 401  200  200  200  200  200  200  200  200  200  401  401
+GET /inbox                                                | -                          | 401  200  200  200  200  200  200  200  200  200  401  401
 """
 #: States that things of these routes can be in: each has its row wherever it makes a difference to reading.
 MLCUBES = {
@@ -169,6 +280,27 @@ BENCHMARKS = {
     "invalid",
     "organisation's pending",
     "organisation's approved",
+}
+
+
+DATASETS = {
+    "data owner's draft",
+    "data owner's dataset",
+    "data owner's that asked",
+    "data owner's that asked the organisation",
+    "data owner's that was invited",
+    "data owner's that left",
+    "organisation's dataset",
+}
+#: Associations are changed by what is decided, so there is no one of each; reading makes these differences.
+ASSOCIATIONS = {
+    "dataset that asked",
+    "dataset that joined",
+    "model that asked",
+    "model that joined",
+    "dataset that asked the organisation",
+    "dataset that the organisation invited",
+    "model that joined the organisation's",
 }
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .conftest import API, PASSWORD, Person, World
-from .permission_table import ACTORS, BENCHMARKS, MLCUBES, Row
+from .permission_table import ACTORS, BENCHMARKS, DATASETS, MLCUBES, Row
+from .stage_executions import ExecutionsStage
+from .stage_joining import JoiningStage
 
 #: Rows that are about the actor, and so prepared for each.
 _OF_THE_ACTOR = ("this login", "organisation: oneself", "to oneself")
@@ -36,7 +38,7 @@ class Request:
         return person.client.request(self.row.method, f"{API}{path}", **options)
 
 
-class Stage:
+class Stage(ExecutionsStage, JoiningStage):
     """The people and the things of the table, in one world. What a request changes is put back."""
 
     def __init__(self, world: World) -> None:
@@ -52,6 +54,7 @@ class Stage:
         self.unmanaged = int(self.absent.post("/organisations", {"name": "Unmanaged"}).json()["id"])
         self._join(self.absent, self.unmanaged, self.member, ["release"])
         self.ids = self._things()
+        self.ids |= self._make_datasets()
         kinds = ("preparator", "model", "evaluator")
         #: A benchmark that anybody could register.
         self.open_body = self.founder.benchmark_body(
@@ -142,7 +145,7 @@ class Stage:
     def prepared(self, row: Row, actor: str) -> Request:
         """A good request, and the thing it is about."""
         request = Request(row)
-        for name, values in (("mlcube_id", MLCUBES), ("benchmark_id", BENCHMARKS)):
+        for name, values in (("mlcube_id", MLCUBES), ("benchmark_id", BENCHMARKS), ("dataset_id", DATASETS)):
             if row.what in values:
                 request.ids[name] = self.ids[row.what]
         if "{asset_id}" in row.path:
@@ -196,6 +199,7 @@ class Stage:
     def _patch(self, table: str, request: Request, row_id: int, *, is_valid: bool) -> None:
         version = self.world.sql(f"SELECT version FROM {table} WHERE id = ?", row_id)[0][0]
         values = {"user_metadata": {}, "is_valid": is_valid, "is_active": True, "name": "x", "description": "x"}
+        values |= {"auto_models": {}, "auto_datasets": {}, "results_visibility": "owners"}
         request.json = {name: values[name] for name in request.row.fields}
         request.headers = {"If-Match": f'"{version}"'}
 

@@ -17,14 +17,16 @@ from medperf.server.audit.service import Action
 from medperf.server.settings import Settings
 from medperf.server.tables import metadata
 
+from . import audit_executions
 from .conftest import API, PASSWORD, Person, World, only, problem
 
 #: In every name, password, address, reason and free text that the people of these tests write.
 CANARY = "kanarie"
 SECRET = f"{CANARY} is a long password"
 
-#: Pieces of a file change nothing that is registered: the upload's beginning, completion and end are events.
-NO_EVENT = {"PATCH /uploads/{upload_id}"}
+#: Pieces of a file change nothing that is registered: the upload's beginning, completion and end are events. Signs of life stay as
+#: little: what an attempt becomes is one.
+NO_EVENT = {"PATCH /uploads/{upload_id}", "PUT /executions/{execution_id}/attempts/{number}/progress"}
 
 
 class Cast:
@@ -234,6 +236,7 @@ CHANGES: dict[str, Callable[[Cast], Request]] = {
     "POST /invitations/{invitation_id}/answer": answer_invitation,
     "PATCH /organisations/{organisation_id}/members/{user_id}": set_rights,
     "DELETE /organisations/{organisation_id}/members/{user_id}": remove_member,
+    **audit_executions.CHANGES,
 }
 
 

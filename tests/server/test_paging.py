@@ -11,8 +11,10 @@ import pytest
 import sqlalchemy as sa
 
 from medperf.server.assets import endpoints as assets
+from medperf.server.associations import endpoints as associations
 from medperf.server.authz import Actor
 from medperf.server.benchmarks import endpoints as benchmarks
+from medperf.server.datasets import endpoints as datasets
 from medperf.server.mlcubes import endpoints as mlcubes
 from medperf.server.paging import Listing
 from medperf.server.schema import now
@@ -25,6 +27,8 @@ LISTINGS: dict[str, tuple[Listing, Any]] = {
     "mlcubes": (mlcubes.repository.LISTING, mlcubes.MLCubeQuery),
     "benchmarks": (benchmarks.repository.LISTING, benchmarks.BenchmarkQuery),
     "assets": (assets.repository.LISTING, assets.AssetQuery),
+    "datasets": (datasets.repository.LISTING, datasets.DatasetQuery),
+    "associations": (associations.repository.LISTING, associations.AssociationQuery),
 }
 NOUNS = tuple(LISTINGS)
 
@@ -146,7 +150,7 @@ def test_pages_are_stable(world: World, crowd: Crowd) -> None:
     page; who was renamed may be anywhere in an order by name.
     """
     dice = random.Random(3)
-    fill(world, crowd, 120)
+    fill(world, crowd, 120, joined=False)
     for round_, sort in enumerate(("id", "-id", "name", "-name") * 2):
         noun = ("mlcubes", "benchmarks")[round_ // 4]
         asked = {"sort": sort} | ({"state": "OPERATION"} if round_ % 2 else {})

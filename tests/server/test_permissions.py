@@ -16,7 +16,7 @@ from medperf.server.app import create_app
 from medperf.server.settings import Settings
 
 from .conftest import API, World, only, problem
-from .permission_table import ACTORS, BENCHMARKS, HEADING, MLCUBES, ROWS, Row
+from .permission_table import ACTORS, ASSOCIATIONS, BENCHMARKS, DATASETS, HEADING, MLCUBES, ROWS, Row
 from .stage import Stage
 
 
@@ -47,9 +47,14 @@ def test_table_is_complete(settings: Settings) -> None:
     assert HEADING.split() == list(ACTORS)
     assert set(routes(settings)) == {row.route for row in ROWS}
     assert len({(row.route, row.fields, row.what) for row in ROWS}) == len(ROWS)
-    for noun, states in (("/mlcubes/{mlcube_id}", MLCUBES), ("/benchmarks/{benchmark_id}", BENCHMARKS)):
+    for noun, states in (
+        ("/mlcubes/{mlcube_id}", MLCUBES),
+        ("/benchmarks/{benchmark_id}", BENCHMARKS),
+        ("/datasets/{dataset_id}", DATASETS),
+    ):
         assert {row.what for row in ROWS if row.route == f"GET {noun}"} == states
         assert {row.what for row in ROWS if row.route == f"PATCH {noun}"} == states
+    assert {row.what for row in ROWS if row.route == "GET /associations/{association_id}"} == ASSOCIATIONS
 
 
 def test_what_is_attempted_is_in_every_signature(settings: Settings) -> None:
@@ -107,7 +112,7 @@ def _tells(stage: Stage, row: Row, actor: str, answer: Any) -> list[str]:
 def test_lists_hold_what_may_be_read(world: World) -> None:
     """One condition for lists and for checks."""
     stage = Stage(world)
-    for noun, names in (("mlcubes", MLCUBES), ("benchmarks", BENCHMARKS)):
+    for noun, names in (("mlcubes", MLCUBES), ("benchmarks", BENCHMARKS), ("datasets", DATASETS)):
         for actor in ACTORS[1:10]:
             listed = {one["id"] for one in stage.people[actor].get(f"/{noun}", params={"limit": 256}).json()["items"]}
             read = {
@@ -169,6 +174,20 @@ SENDERS = {
     "PATCH /organisations/{organisation_id}/members/{user_id}": "mana",
     "POST /organisations/{organisation_id}/invitations": "mana",
     "POST /invitations/{invitation_id}/answer": "strn",
+    "POST /datasets": "data",
+    "PATCH /datasets/{dataset_id}": "data",
+    "PUT /datasets/{dataset_id}/statistics": "data",
+    "POST /associations": "data",
+    "POST /benchmarks/{benchmark_id}/invitations": "bnch",
+    "PATCH /associations/{association_id}": "bnch",
+    "POST /associations/{association_id}/decision": "bnch",
+    "POST /executions": "data",
+    "POST /executions/{execution_id}/attempts": "data",
+    "PATCH /executions/{execution_id}/attempts/{number}": "data",
+    "PUT /executions/{execution_id}/attempts/{number}/progress": "data",
+    "POST /executions/{execution_id}/release": "data",
+    "POST /executions/{execution_id}/withholding": "data",
+    "POST /executions/{execution_id}/retraction": "data",
 }
 
 
@@ -176,10 +195,10 @@ def field_names() -> set[str]:
     """Every name a client could have read in an answer, and ours."""
     from pydantic import BaseModel
 
-    from medperf.wire import assets, audit, models, organisations
+    from medperf.wire import assets, associations, audit, datasets, executions, inbox, models, organisations
 
     found: set[str] = set(OURS)
-    for module in (assets, audit, models, organisations):
+    for module in (assets, associations, audit, datasets, executions, inbox, models, organisations):
         for thing in vars(module).values():
             if inspect.isclass(thing) and issubclass(thing, BaseModel):
                 found |= set(thing.model_fields)

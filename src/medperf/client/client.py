@@ -31,6 +31,10 @@ from medperf.wire.models import (
 )
 
 if TYPE_CHECKING:  # few commands speak of them: the others pay nothing for it
+    from medperf.client.associations import AssociationsPart
+    from medperf.client.datasets import DatasetsPart
+    from medperf.client.executions import ExecutionsPart, ResultsPart
+    from medperf.client.inbox import InboxPart
     from medperf.client.organisations import InvitationsPart, OrganisationsPart
 
 
@@ -229,6 +233,20 @@ class MedPerfClient:
         self.checkpoints = CheckpointsPart(transport, "/audit-checkpoints", CheckpointView)
 
     @cached_property
+    def datasets(self) -> DatasetsPart:
+        """``/datasets``."""
+        from medperf.client.datasets import DatasetsPart
+
+        return DatasetsPart(self.transport)
+
+    @cached_property
+    def associations(self) -> AssociationsPart:
+        """``/associations``."""
+        from medperf.client.associations import AssociationsPart
+
+        return AssociationsPart(self.transport)
+
+    @cached_property
     def organisations(self) -> OrganisationsPart:
         """``/organisations``."""
         from medperf.client.organisations import OrganisationsPart
@@ -241,6 +259,27 @@ class MedPerfClient:
         from medperf.client.organisations import InvitationsPart
 
         return InvitationsPart(self.transport)
+
+    @cached_property
+    def executions(self) -> ExecutionsPart:
+        """``/executions``."""
+        from medperf.client.executions import ExecutionsPart
+
+        return ExecutionsPart(self.transport)
+
+    @cached_property
+    def results(self) -> ResultsPart:
+        """``/results``, and the results of benchmarks."""
+        from medperf.client.executions import ResultsPart
+
+        return ResultsPart(self.transport)
+
+    @cached_property
+    def inbox(self) -> InboxPart:
+        """``/inbox``."""
+        from medperf.client.inbox import InboxPart
+
+        return InboxPart(self.transport)
 
     def close(self) -> None:
         """Close connections."""

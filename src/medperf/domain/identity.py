@@ -25,28 +25,42 @@ class DataEntry(NamedTuple):
     digest: str | None
 
 
+Leaf = tuple[bytes, bytes]
+"""The NFC path of an entry in UTF-8, and the hash of the entry."""
+
+
 def identity_root(entries: Iterable[DataEntry]) -> Digest:
     """Merkle root of ``entries`` in byte order of their NFC paths (RFC 6962 tree shape and domain separation).
 
     Raises:
         InvalidInput: two entries have one path after NFC normalisation.
     """
-    leaves: list[tuple[bytes, bytes]] = []
-    for entry in entries:
-        path = unicodedata.normalize("NFC", entry.path).encode("utf-8", "surrogateescape")
-        kind = b"d" if entry.digest is None else b"f"
-        body = b"\0".join([kind, path, str(entry.size or 0).encode(), (entry.digest or "").encode()])
-        leaves.append((path, hashlib.sha256(b"\0" + body).digest()))
-    leaves.sort()
-    for (first, _), (second, _) in itertools.pairwise(leaves):
-        if first == second:
-            name = first.decode(errors="replace")
-            raise InvalidInput(
-                "duplicate_path",
-                f"Two files have the same name {name!r} after Unicode normalisation.",
-                "Rename one of them.",
-            )
-    return Digest.of(IDENTITY_VERSION.encode() + b"\0" + _tree([leaf for _, leaf in leaves]))
+    return root_of(leaf(*entry) for entry in entries)
+
+
+def leaf(path: str, size: int | None, digest: str | None) -> Leaf:
+    """One entry of the tree; see `DataEntry`."""
+    name = (path if path.isascii() else unicodedata.normalize("NFC", path)).encode("utf-8", "surrogateescape")
+    if digest is None:
+        return name, hashlib.sha256(b"\0d\0%b\x000\0" % name).digest()
+    return name, hashlib.sha256(b"\0f\0%b\0%d\0%b" % (name, size or 0, digest.encode())).digest()
+
+
+def root_of(leaves: Iterable[Leaf]) -> Digest:
+    """Merkle root of leaves in any order.
+
+    Raises:
+        InvalidInput: as `identity_root`.
+    """
+    ordered = sorted(leaves)
+    if len(dict(ordered)) != len(ordered):
+        twice = next(one for (one, _), (other, _) in itertools.pairwise(ordered) if one == other)
+        raise InvalidInput(
+            "duplicate_path",
+            f"Two files have the same name {twice.decode(errors='replace')!r} after Unicode normalisation.",
+            "Rename one of them.",
+        )
+    return Digest.of(IDENTITY_VERSION.encode() + b"\0" + _tree([value for _, value in ordered]))
 
 
 def _tree(level: list[bytes]) -> bytes:
@@ -54,7 +68,8 @@ def _tree(level: list[bytes]) -> bytes:
     if not level:
         return hashlib.sha256(b"").digest()
     while len(level) > 1:
-        paired = [hashlib.sha256(b"\1" + level[i] + level[i + 1]).digest() for i in range(0, len(level) - 1, 2)]
+        pairs = zip(level[::2], level[1::2], strict=False)
+        paired = [hashlib.sha256(b"\1%b%b" % pair).digest() for pair in pairs]
         if len(level) % 2:
             paired.append(level[-1])
         level = paired

@@ -40,6 +40,8 @@ STATISTIC_DECIMALS = 6
 POLICY_BYTES = 64 * 1024
 POLICY_ENTRIES = 1000  # of one list
 RESULT_CELLS = 1_000_000  # of a benchmark's table
+RESULTS_PAGE = 10_000  # of a benchmark's results: rows, and
+RESULTS_PAGE_BYTES = 8 * 1024 * 1024
 
 ID_MAX = 2**31 - 1
 PAGE_DEFAULT = 32
@@ -54,6 +56,9 @@ ARCHIVE_RATIO = 250
 
 MLCUBES_PER_OWNER = 10_000
 BENCHMARKS_PER_OWNER = 1000
+DATASETS_PER_OWNER = 10_000
+ASSOCIATIONS_PER_OWNER = 10_000  # that it asked for or invited to
+JOINED_PER_BENCHMARK = 1000  # datasets approved at once, and so many models
 ASSETS_PER_OWNER = 10_000
 OWNER_BYTES = 1024**4  # of all its assets and unfinished uploads
 UPLOADS_PER_OWNER = 32  # unfinished at once
@@ -70,6 +75,7 @@ INVITATION_DAYS = 14
 ASSOCIATION_ASKS = 64  # of one asset in one benchmark, ended ones included
 AUTO_APPROVED_PARTIES = 256
 PRIORITY_MAX = 1_000_000
+EXECUTIONS_PER_OWNER = 1_000_000
 ATTEMPTS_PER_EXECUTION = 256
 LOST_AFTER_SECONDS = 300  # without a heartbeat
 HEARTBEAT_SECONDS = 60  # between two

@@ -61,6 +61,7 @@ class Action(StrEnum):
     BENCHMARK_EDIT = "benchmark.edit"
     BENCHMARK_SET_VALIDITY = "benchmark.set_validity"
     BENCHMARK_SET_ACTIVITY = "benchmark.set_activity"
+    BENCHMARK_SET_VISIBILITY = "benchmark.set_visibility"
     BENCHMARK_DECIDE = "benchmark.decide"
     ASSET_LIST = "asset.list"
     ASSET_READ = "asset.read"
@@ -251,6 +252,7 @@ RULES: Mapping[Action, Rule] = {
     Action.BENCHMARK_EDIT: Rule("edit this benchmark", (_W.OPERATOR,)),
     Action.BENCHMARK_SET_VALIDITY: Rule("say whether this benchmark is valid", (_W.MANAGER, _W.ADMIN)),
     Action.BENCHMARK_SET_ACTIVITY: Rule("say whether this benchmark is active", (_W.MANAGER,)),
+    Action.BENCHMARK_SET_VISIBILITY: Rule("say who sees the results of this benchmark", (_W.MANAGER,)),
     Action.BENCHMARK_DECIDE: Rule(
         "approve or reject a benchmark",
         (_W.ADMIN,),
@@ -304,11 +306,7 @@ RULES: Mapping[Action, Rule] = {
     Action.INBOX_READ: Rule("see what waits for them", (_W.ACCOUNT,)),
 }
 #: Defined before there is a route for them, so that the rights mean the same from the first member on.
-WITHOUT_ROUTE = frozenset(
-    action
-    for action in Action
-    if action.value.partition(".")[0] in ("dataset", "association", "execution", "result", "inbox")
-)
+WITHOUT_ROUTE: frozenset[Action] = frozenset()
 
 #: Groups that an actor is in or not whatever the thing is.
 _OF_THE_ACTOR = frozenset({Who.ANYONE, Who.ACCOUNT, Who.ADMIN})

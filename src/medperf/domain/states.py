@@ -39,7 +39,9 @@ class Approval(StrEnum):
 #: What may still change once a thing is in OPERATION; everything else is frozen with what was tested.
 OPERATION_EDITABLE: dict[str, frozenset[str]] = {
     "mlcube": frozenset({"is_valid", "user_metadata"}),
-    "benchmark": frozenset({"is_valid", "is_active", "user_metadata"}),
+    "benchmark": frozenset(
+        {"is_valid", "is_active", "user_metadata", "auto_models", "auto_datasets", "results_visibility"}
+    ),
     "dataset": frozenset({"is_valid", "is_active", "site_label"}),
 }
 

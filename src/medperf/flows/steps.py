@@ -162,24 +162,13 @@ class StepRunner:
         inputs: Mapping[str, tuple[Path, str]],
         cancel: threading.Event,
     ) -> DoneStep:
-        from medperf.runtime.manifests.files import task_mounts
-
         site = self.site
         with held(site, key, task=task, what=f"{task} of {ready.label}", cancel=cancel) as step:
             done = self._done(task, key)
             if done is not None:
                 return done
             site.emit(StepStarted(task))
-            declared = ready.cube.manifest.tasks[task]
-            given = {name: path for name, (path, _) in inputs.items()}
-            given |= {parameter.name: step.outputs / parameter.name for parameter in declared.outputs}
-            mounts = task_mounts(ready.cube, task, given)
-            run = TaskRun(task=task, mounts=mounts, log=step.log, policy=site.policy(task))
-            with self._lock:
-                self.containers_started += 1
-            outcome = site.engine.run(ready.cube, prepared, run, cancel=cancel, emit=site.emit)
-            if not outcome.ok:
-                raise self._failure(ready, task, outcome)
+            outcome = self._fill(ready, prepared, task, inputs, step.outputs, step.log, cancel)
             identities = output_identities(step.outputs)
             facts: dict[str, Any] = {
                 "task": task,
@@ -190,6 +179,49 @@ class StepRunner:
             sealed = step.seal(facts)
         site.emit(StepFinished(task, outcome.seconds))
         return DoneStep(task, key, sealed.outputs, identities, outcome.seconds, cached=False)
+
+    def key(self, ready: ReadyCube, task: str, inputs: Mapping[str, tuple[Path, str]]) -> Digest:
+        """The step key of a task with these inputs."""
+        return self._key(ready, self.prepared(ready), task, inputs)
+
+    def fill(
+        self, ready: ReadyCube, task: str, inputs: Mapping[str, tuple[Path, str]], *, outputs: Path, log: Path
+    ) -> TaskOutcome:
+        """Run a task now into a folder of the caller's, with what lies there already. Nothing is sealed, and nothing is removed.
+
+        Raises:
+            TaskFailed, Interrupted: as `run`.
+        """
+        if self.site.cancel.is_set():
+            raise Interrupted
+        self.site.emit(StepStarted(task))
+        outcome = self._fill(ready, self.prepared(ready), task, inputs, outputs, log, self.site.cancel)
+        self.site.emit(StepFinished(task, outcome.seconds))
+        return outcome
+
+    def _fill(
+        self,
+        ready: ReadyCube,
+        prepared: PreparedForm,
+        task: str,
+        inputs: Mapping[str, tuple[Path, str]],
+        outputs: Path,
+        log: Path,
+        cancel: threading.Event,
+    ) -> TaskOutcome:
+        from medperf.runtime.manifests.files import task_mounts
+
+        declared = ready.cube.manifest.tasks[task]
+        given = {name: path for name, (path, _) in inputs.items()}
+        given |= {parameter.name: outputs / parameter.name for parameter in declared.outputs}
+        mounts = task_mounts(ready.cube, task, given)
+        run = TaskRun(task=task, mounts=mounts, log=log, policy=self.site.policy(task))
+        with self._lock:
+            self.containers_started += 1
+        outcome = self.site.engine.run(ready.cube, prepared, run, cancel=cancel, emit=self.site.emit)
+        if not outcome.ok:
+            raise self._failure(ready, task, outcome)
+        return outcome
 
     def _failure(self, ready: ReadyCube, task: str, outcome: TaskOutcome) -> Exception:
         """One sentence about how it ended; what the task itself said is in the details."""

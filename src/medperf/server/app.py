@@ -24,6 +24,7 @@ from medperf.server import errors, openapi
 from medperf.server.assets import endpoints as assets
 from medperf.server.assets.store import AssetStore
 from medperf.server.assets.sweep import sweep_for_ever
+from medperf.server.associations import endpoints as associations
 from medperf.server.audit import endpoints as audit
 from medperf.server.audit.sealer import sealing
 from medperf.server.auth import Passwords
@@ -32,8 +33,11 @@ from medperf.server.background import Background
 from medperf.server.benchmarks import endpoints as benchmarks
 from medperf.server.bodies import BodyBudget
 from medperf.server.context import ServerContext
+from medperf.server.datasets import endpoints as datasets
 from medperf.server.db import Database
 from medperf.server.door import Door
+from medperf.server.executions import endpoints as executions
+from medperf.server.inbox import endpoints as inbox
 from medperf.server.limiter import RateLimiter
 from medperf.server.log import ServerLog
 from medperf.server.mlcubes import endpoints as mlcubes
@@ -57,9 +61,13 @@ about = make_router("server")
 ROUTERS = (
     benchmarks.router,
     mlcubes.router,
+    datasets.router,
+    associations.router,
     assets.router,
     uploads.router,
     organisations.router,
+    executions.router,
+    inbox.router,
     users.router,
     tokens.router,
     about,

@@ -129,9 +129,16 @@ def problem_of(error: MedPerfError) -> Response:
         error.code,
         _clean(error.what),
         _clean(error.fix),
-        errors=error.details.get("errors", ()),
+        errors=error.details.get("errors", ()) or _refusals(error.details.get("refusals", ())),
         headers=headers,
     )
+
+
+def _refusals(found: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """All that `medperf.domain.eligibility.refuse` names, where there are several; ``field`` is the code of each."""
+    if len(found) < 2:  # it is the error itself
+        return []
+    return [{"field": one["code"], "message": f"{one['what']} {one['fix']}"} for one in found]
 
 
 def unexpected() -> Response:

@@ -140,7 +140,8 @@ class Listing:
         facets: column -> all its values; the query may have a filter of the same name.
         filters: query parameter -> column that must equal it; "owner" -> ``owner_id``. Besides the owner, one at a time.
         names: the name as it is sorted (see `medperf.server.names`), and as it is written.
-        granted: a table of ``party_id`` and another column, which names rows that are opened to that party.
+        granted: a table of ``party_id`` and another column, which names rows that are opened to that party. Further columns of its
+            primary key say why: several may, and the row is listed once.
     """
 
     def __init__(
@@ -154,7 +155,7 @@ class Listing:
         facets: Mapping[str, Iterable[Any]] | None = None,
         public: Mapping[str, Any] | None = None,
         names: tuple[sa.ColumnElement[str], sa.ColumnElement[str]] | None = None,
-        granted: sa.Table | None = None,
+        granted: sa.FromClause | None = None,
     ) -> None:
         self._select, self._id, self._view, self._visible = select, key, view, visible
         self._table: Any = key.table
@@ -164,6 +165,7 @@ class Listing:
         self._names = names
         self._name = "" if names is None else str(names[1].name)
         self._granted = granted
+        self._first_grant = None if granted is None else _first(granted)
         # Building a statement costs more than running it.
         self._built: dict[_Shape, sa.Select[Any] | None] = {}
 
@@ -266,7 +268,7 @@ class Listing:
             assert self._granted is not None
             source = self._granted
             key = next(column for column in source.c if column.name != "party_id")
-            if shape.by_name or shape.key is not None or entry.of is not None:
+            if shape.by_name or shape.key is not None or shape.given or entry.of is not None:
                 source = source.join(self._table, self._id == key)
         order = (*(self._names or ()), key) if shape.by_name else (key,)
         many = entry.owner in (_MINE, _OPERATED)
@@ -278,6 +280,8 @@ class Listing:
         )
         for name, value in zip(self._facets, entry.facets or (), strict=False):
             found = found.where(self._table.c[name] == _constant(value))
+        if entry.granted:
+            found = found.where(*(_unindexed(self._table.c[name]) == _constant(value) for name, value in shape.given))
         found = found.order_by(*_direction(shape, order)).limit(_LIMIT)
         stretches = [found.where(*self._between(shape, order))]
         if shape.resumed and shape.by_name:
@@ -303,8 +307,10 @@ class Listing:
         if entry.granted:
             assert self._granted is not None
             yield self._granted.c.party_id == _owner(entry.owner)
+            if self._first_grant is not None:
+                yield self._first_grant
             if entry.of is not None:
-                yield self._table.c.owner_id == _owner(entry.of)
+                yield _unindexed(self._table.c.owner_id) == _owner(entry.of)
         elif entry.owner is not None:
             yield self._table.c.owner_id == _owner(entry.owner)
 
@@ -348,6 +354,21 @@ def _merged(ranges: list[sa.Select[Any]], shape: _Shape, *, overlapping: bool) -
     # Each with its own limit, so that no planner thinks of taking all of them and sorting that.
     united: Any = unite(*(sa.select(entry.subquery()) for entry in ranges))
     return united.order_by(*order).limit(_LIMIT)
+
+
+def _unindexed(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """A column that no index is looked for: what is granted is few, and all else of an owner's may be many."""
+    return sa.func.coalesce(column, column)
+
+
+def _first(granted: sa.FromClause) -> sa.ColumnElement[bool] | None:
+    """That no smaller grant of the same to the same party is there; None: there is only one."""
+    same, why = list(granted.c)[:2], list(granted.primary_key)[2:]
+    if not why:
+        return None
+    smaller = granted.alias("smaller")
+    before = sa.tuple_(*(smaller.c[column.name] for column in why)) < sa.tuple_(*why)
+    return ~sa.exists().where(*(smaller.c[column.name] == column for column in same), before)
 
 
 def _labels(shape: _Shape) -> tuple[str, ...]:

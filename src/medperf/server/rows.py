@@ -31,14 +31,14 @@ async def together(tx: Transaction, owner_id: int) -> list[int]:
 
 
 async def check_room(
-    server: ServerContext, tx: Transaction, table: sa.Table, owner_id: int, *, most: int, things: str
+    server: ServerContext, tx: Transaction, table: sa.Table, owner_id: int, *, most: int, things: str, column: str = "owner_id"
 ) -> None:
     """Refuse one row more than an owner may have. Rows are counted once in a while: see `medperf.server.limiter.Allowances`.
 
     Some that come at once may exceed it by their number.
 
     Args:
-        table: has ``owner_id``, with an index that begins with it.
+        table: has ``column``, which names an owner, with an index that begins with it.
         things: what its rows are, for people.
 
     Raises:
@@ -51,7 +51,7 @@ async def check_room(
     server.store.check_room(0)  # the last of the disk is for logins, and for whoever tidies up
     owners = await together(tx, owner_id)
     counted = sa.select(sa.func.count()).select_from(
-        sa.select(table.c.id).where(table.c.owner_id.in_(owners)).limit(most).subquery()
+        sa.select(table.c.id).where(table.c[column].in_(owners)).limit(most).subquery()
     )
     have = int((await tx.execute(counted)).scalar_one())
     if have >= most:

@@ -42,7 +42,8 @@ class Settings:
         anonymous_rate_per_second, anonymous_rate_burst: the same for one address, without a login or with one that is no good.
         changes_per_second, changes_burst: changes of one account, per worker, over hours and days: each leaves something for ever.
             Pieces of uploads leave nothing.
-        mlcube_count, benchmark_count: of one owner, and of all organisations together that one account made (`medperf.server.rows`);
+        joined_count: datasets that are approved in one benchmark, and so many models.
+        mlcube_count, benchmark_count, dataset_count, association_count, execution_count: of one owner, and of all organisations together that one account made (`medperf.server.rows`);
             so are ``asset_quota_bytes`` and ``asset_count``.
         login_count: logins of one account that go on at the same time; a new one ends the oldest.
         idempotency_seconds: how long the first answer is kept for a repeated key.
@@ -87,6 +88,10 @@ class Settings:
     changes_burst: int = limits.CHANGES_AT_ONCE
     mlcube_count: int = limits.MLCUBES_PER_OWNER
     benchmark_count: int = limits.BENCHMARKS_PER_OWNER
+    dataset_count: int = limits.DATASETS_PER_OWNER
+    association_count: int = limits.ASSOCIATIONS_PER_OWNER
+    joined_count: int = limits.JOINED_PER_BENCHMARK
+    execution_count: int = limits.EXECUTIONS_PER_OWNER
     login_count: int = limits.LOGINS_PER_ACCOUNT
     idempotency_seconds: int = 7 * 24 * 3600
     password_cost: PasswordCost = field(default_factory=PasswordCost)

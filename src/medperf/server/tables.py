@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from medperf.server.assets.tables import assets, opened_assets
+from medperf.server.associations.tables import association_events, associations
 from medperf.server.audit.tables import audit_checkpoints, audit_events, audit_personal
 from medperf.server.benchmarks.tables import benchmark_assets, benchmarks
+from medperf.server.datasets.tables import datasets, opened_datasets
+from medperf.server.executions.tables import attempts, executions, releases
 from medperf.server.mlcubes.tables import mlcube_assets, mlcubes
 from medperf.server.organisations.tables import invitations, organisations
 from medperf.server.parties.tables import memberships, parties
@@ -15,11 +18,16 @@ from medperf.server.users.tables import users
 
 __all__ = [
     "assets",
+    "association_events",
+    "associations",
+    "attempts",
     "audit_checkpoints",
     "audit_events",
     "audit_personal",
     "benchmark_assets",
     "benchmarks",
+    "datasets",
+    "executions",
     "idempotency_keys",
     "invitations",
     "memberships",
@@ -27,8 +35,10 @@ __all__ = [
     "mlcube_assets",
     "mlcubes",
     "opened_assets",
+    "opened_datasets",
     "organisations",
     "parties",
+    "releases",
     "settings",
     "tokens",
     "uploads",

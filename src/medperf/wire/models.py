@@ -10,8 +10,10 @@ from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from medperf.domain import limits
+from medperf.domain.associations import AutoApproval, AutoMode
 from medperf.domain.digests import Digest
 from medperf.domain.errors import InvalidInput
+from medperf.domain.executions import ResultsVisibility
 from medperf.domain.states import Approval, Kind, State
 
 
@@ -60,6 +62,12 @@ Name = Annotated[
     StringConstraints(min_length=1, max_length=limits.NAME_LENGTH, strip_whitespace=True),
     AfterValidator(_plain),
     _told(rf"^{_NO_CONTROLS}*[^\s\x00-\x1f\x7f]{_NO_CONTROLS}*$"),
+]
+Line = Annotated[
+    str,
+    StringConstraints(max_length=limits.NAME_LENGTH, strip_whitespace=True),
+    AfterValidator(_plain),
+    _told(rf"^{_NO_CONTROLS}*$"),
 ]
 Description = Annotated[
     str,
@@ -355,8 +363,27 @@ class CompatibilityReport(Body):
     finished_at: datetime
 
 
+class AutoPolicy(Body):
+    """Whose requests to join a benchmark are approved without a person. See `medperf.domain.associations.AutoApproval`."""
+
+    mode: AutoMode = AutoMode.NEVER
+    parties: Annotated[tuple[Id, ...], Field(max_length=limits.AUTO_APPROVED_PARTIES)] = ()
+
+    def approval(self) -> AutoApproval:
+        """As the rules take it.
+
+        Raises:
+            InvalidInput: ``bad_auto_approval``.
+        """
+        return AutoApproval(self.mode, frozenset(self.parties))
+
+
 class BenchmarkCreate(Body):
-    """``POST /benchmarks``: always PENDING; an admin decides."""
+    """``POST /benchmarks``: always PENDING; an admin decides.
+
+    Attributes:
+        results_visibility: who sees results, besides the owners of the data, the model and the benchmark. In OPERATION it only narrows.
+    """
 
     name: Name
     description: Description = ""
@@ -368,6 +395,9 @@ class BenchmarkCreate(Body):
     report: CompatibilityReport
     metrics_contract: dict[str, Any]
     state: State = State.OPERATION
+    auto_models: AutoPolicy = AutoPolicy()
+    auto_datasets: AutoPolicy = AutoPolicy()
+    results_visibility: ResultsVisibility = ResultsVisibility.OWNERS
     user_metadata: Metadata = Field(default_factory=dict)
     owner: Id | None = None  # a party that the account may operate for; None: the account's own
 
@@ -381,6 +411,9 @@ class BenchmarkUpdate(Body):
     state: State | None = None
     is_valid: bool | None = None
     is_active: bool | None = None
+    auto_models: AutoPolicy | None = None
+    auto_datasets: AutoPolicy | None = None
+    results_visibility: ResultsVisibility | None = None
     user_metadata: Metadata | None = None
 
 
@@ -389,6 +422,13 @@ class Decision(Body):
 
     approval: Approval
     reason: Description = ""
+
+
+class AutoPolicyView(View):
+    """See `AutoPolicy`. ``parties``: for members of the benchmark's owner and admins, in the detail."""
+
+    mode: AutoMode = AutoMode.NEVER
+    parties: tuple[int, ...] | None = None
 
 
 class BenchmarkView(View):
@@ -410,6 +450,9 @@ class BenchmarkView(View):
     evaluator: int
     report: CompatibilityReport | None = None
     metrics_contract: dict[str, Any] | None = None
+    auto_models: AutoPolicyView = AutoPolicyView()
+    auto_datasets: AutoPolicyView = AutoPolicyView()
+    results_visibility: ResultsVisibility = ResultsVisibility.OWNERS
     user_metadata: dict[str, Any] = Field(default_factory=dict)
     owner: PartyRef
     version: int

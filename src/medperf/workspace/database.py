@@ -21,7 +21,10 @@ BUSY_SECONDS = 30.0
 _OTHER_TABLES = re.compile(r"^no such (table|column)|^table \w+ (already exists|has )")
 _SQLITE_BYTES = 128 * 1024
 
-TABLES = ("files", "steps", "leases", "reports", "pending")
+TABLES = (
+    *("files", "steps", "leases", "reports", "pending"),
+    *("datasets", "dataset_indexes", "dataset_registrations", "egress", "egress_events"),
+)
 #: Each entry brings the schema from its index to the next version, in one transaction.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -35,6 +38,32 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             key TEXT PRIMARY KEY, kind TEXT NOT NULL, instance_id TEXT NOT NULL, body_digest TEXT NOT NULL, body BLOB NOT NULL,
             created_at TEXT NOT NULL, UNIQUE (instance_id, kind, body_digest)
         )""",
+    ),
+    (
+        """CREATE TABLE datasets (
+            uuid TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, root TEXT NOT NULL, prepared_from TEXT NOT NULL UNIQUE, salt BLOB NOT NULL,
+            facts TEXT NOT NULL, created_at TEXT NOT NULL, checked_at TEXT NOT NULL, full_checked_at TEXT NOT NULL
+        )""",
+        "CREATE TABLE dataset_indexes (dataset TEXT PRIMARY KEY REFERENCES datasets (uuid), content BLOB NOT NULL) WITHOUT ROWID",
+        """CREATE TABLE dataset_registrations (
+            dataset TEXT NOT NULL REFERENCES datasets (uuid), instance_id TEXT NOT NULL, registered INTEGER NOT NULL, at TEXT NOT NULL,
+            PRIMARY KEY (dataset, instance_id), UNIQUE (instance_id, registered)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE egress (
+            number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, kind TEXT NOT NULL, instance_id TEXT NOT NULL, server TEXT NOT NULL,
+            about TEXT NOT NULL,
+            consent TEXT NOT NULL, body BLOB NOT NULL, at TEXT NOT NULL, UNIQUE (instance_id, key)
+        )""",
+        """CREATE TABLE egress_events (
+            entry INTEGER NOT NULL REFERENCES egress (number), event TEXT NOT NULL, detail TEXT NOT NULL, at TEXT NOT NULL
+        )""",
+        "CREATE INDEX egress_events_entry ON egress_events (entry)",
+        *(
+            f"CREATE TRIGGER {table}_no_{action.lower()} BEFORE {action} ON {table} "
+            "BEGIN SELECT RAISE(ABORT, 'the egress journal is append-only'); END"
+            for table in ("egress", "egress_events")
+            for action in ("UPDATE", "DELETE")
+        ),
     ),
 )
 

@@ -7,8 +7,11 @@ from types import TracebackType
 from typing import Self
 
 from medperf.workspace.database import Database
+from medperf.workspace.datasets import Datasets
+from medperf.workspace.egress import Egress
 from medperf.workspace.files import explained, size_of
 from medperf.workspace.pending import Pending
+from medperf.workspace.preparing import Preparing
 from medperf.workspace.reports import Reports
 from medperf.workspace.steps import Steps
 from medperf.workspace.store import Store
@@ -23,6 +26,9 @@ class Workspace:
         steps: what was done, and what is being done.
         reports: compatibility tests.
         pending: what was sent without an answer.
+        preparing: what is on its way to become a dataset.
+        datasets: what was prepared.
+        egress: every body about this site's data that left.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,6 +38,9 @@ class Workspace:
         self.steps = Steps(path / "steps", self._database)
         self.reports = Reports(self._database)
         self.pending = Pending(self._database)
+        self.egress = Egress(self._database)
+        self.preparing = Preparing(path / "preparing", self._database)
+        self.datasets = Datasets(path / "datasets", self._database, preparing=self.preparing.folder)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -39,8 +48,8 @@ class Workspace:
         return cls(path)
 
     def usage(self) -> dict[str, int]:
-        """Bytes per part: ``store``, ``downloads`` (unfinished ones), ``steps``, ``logs``, ``facts``."""
-        found = {part: size_of(self.path / part) for part in ("store", "steps", "logs")}
+        """Bytes per part: ``store``, ``downloads`` (unfinished ones), ``steps``, ``datasets``, ``preparing``, ``logs``, ``facts``."""
+        found = {part: size_of(self.path / part) for part in ("store", "steps", "datasets", "preparing", "logs")}
         found["downloads"] = size_of(self.path / "store" / "partial")
         found["store"] = max(found["store"] - found["downloads"], 0)
         found["facts"] = sum(path.stat().st_size for path in self.path.glob("facts.*")) if self.path.is_dir() else 0
@@ -59,7 +68,7 @@ class Workspace:
         if not self.path.is_dir():
             return 0
         with explained(self.path):
-            return self.store.sweep() + self.steps.sweep()
+            return self.datasets.recover() + self.preparing.sweep() + self.store.sweep() + self.steps.sweep()
 
     def close(self) -> None:
         """Close the database; using the workspace again opens it again."""

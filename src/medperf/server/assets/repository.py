@@ -73,7 +73,7 @@ async def get(tx: Transaction, actor: Actor, asset_id: int, *, content: bool) ->
 @functools.cache
 def _readable(is_admin: bool, to_name: bool) -> sa.Select[Any]:
     wanted = assets.c.id.in_(sa.bindparam("ids", expanding=True))
-    condition = policy.readable_by(is_admin, to_name=to_name)
+    condition = policy.readable_by(is_admin, to_name=to_name, joined=False)
     statement = sa.select(assets.c.id, assets.c.digest, assets.c.size).where(wanted, condition)
     return statement.with_for_update(key_share=True, read=True, of=assets)
 
@@ -82,7 +82,7 @@ async def readable(
     tx: Transaction, actor: Actor, ids: Collection[int], *, to_name: bool = False
 ) -> dict[int, tuple[str, int]]:
     """Digest and size of those among ``ids`` that the actor may read (``to_name``: and put into something that is registered).
-    They stay until this transaction ends.
+    They stay until this transaction ends. What is read only to run a model is not among them.
     """
     if not ids:
         return {}

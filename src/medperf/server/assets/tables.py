@@ -29,10 +29,13 @@ assets = table(
     sa.Index("ix_assets_owner_facets_digest", "owner_id", "is_public", "digest", "id"),
 )
 
-#: The same for any benchmark: opened to the members of the benchmark's owner, who see it before everybody does.
+#: What is opened to the members of a party, by a benchmark each: the same for any benchmark, to its owner, who sees it before everybody
+#: does; and ``is_joined``: files of models that joined it, to the owners of datasets that joined it.
 opened_assets = sa.Table(
     "opened_assets",
     metadata,
     sa.Column("party_id", sa.ForeignKey("parties.id"), primary_key=True),
     sa.Column("asset_id", sa.ForeignKey("assets.id"), primary_key=True, index=True),
+    sa.Column("benchmark_id", sa.ForeignKey("benchmarks.id"), primary_key=True, index=True),
+    sa.Column("is_joined", sa.Boolean, primary_key=True),
 )

@@ -64,7 +64,16 @@ async def read_benchmark(
 
 @router.patch("/benchmarks/{benchmark_id}", response_model=BenchmarkView, openapi_extra=describe_body(BenchmarkUpdate))
 async def update_benchmark(
-    actor: Annotated[Actor, may(Action.BENCHMARK_EDIT, Action.BENCHMARK_SET_VALIDITY, Action.BENCHMARK_SET_ACTIVITY)],
+    actor: Annotated[
+        Actor,
+        may(
+            Action.BENCHMARK_EDIT,
+            Action.BENCHMARK_SET_VALIDITY,
+            Action.BENCHMARK_SET_ACTIVITY,
+            Action.BENCHMARK_SET_VISIBILITY,
+            Action.ASSOCIATION_SET_POLICY,
+        ),
+    ],
     server: Server,
     benchmark_id: Id,
     version: Annotated[int, Depends(if_match, use_cache=False)],

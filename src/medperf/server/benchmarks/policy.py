@@ -13,7 +13,13 @@ from medperf.server.benchmarks.tables import benchmarks
 
 #: What everybody may see.
 PUBLIC: dict[str, str] = {"approval": Approval.APPROVED.value, "state": State.OPERATION.value}
-_FLAGS = {"is_valid": Action.BENCHMARK_SET_VALIDITY, "is_active": Action.BENCHMARK_SET_ACTIVITY}
+_FLAGS = {
+    "is_valid": Action.BENCHMARK_SET_VALIDITY,
+    "is_active": Action.BENCHMARK_SET_ACTIVITY,
+    "auto_models": Action.ASSOCIATION_SET_POLICY,
+    "auto_datasets": Action.ASSOCIATION_SET_POLICY,
+    "results_visibility": Action.BENCHMARK_SET_VISIBILITY,
+}
 
 
 def visible_to(is_admin: bool) -> sa.ColumnElement[bool]:
@@ -28,6 +34,11 @@ def may_update(standing: Standing, changes: Set[str]) -> Verdict:
     """May the actor change these fields? A change of nothing is an edit."""
     actions = {_FLAGS.get(field, Action.BENCHMARK_EDIT) for field in changes} or {Action.BENCHMARK_EDIT}
     return decide_all(sorted(actions), standing)
+
+
+def may_set_policy(standing: Standing) -> Verdict:
+    """May the actor say whose requests it approves by itself?"""
+    return decide(Action.ASSOCIATION_SET_POLICY, standing)
 
 
 def may_decide(standing: Standing) -> Verdict:

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from medperf.server.authz import Actor
+from medperf.server.authz import Actor, owned
 from medperf.server.benchmarks import policy
 from medperf.server.benchmarks.tables import FACETS, benchmark_assets, benchmarks
 from medperf.server.db import Transaction
@@ -31,6 +31,9 @@ COLUMNS = (
     benchmarks.c.preparator_id,
     benchmarks.c.reference_model_id,
     benchmarks.c.evaluator_id,
+    benchmarks.c.auto_models,
+    benchmarks.c.auto_datasets,
+    benchmarks.c.results_visibility,
     benchmarks.c.user_metadata,
     benchmarks.c.owner_id,
     parties.c.name.label("owner_name"),
@@ -59,6 +62,9 @@ def view(row: sa.Row[Any]) -> dict[str, Any]:
         preparator,
         reference_model,
         evaluator,
+        auto_models,
+        auto_datasets,
+        results_visibility,
         user_metadata,
         owner_id,
         owner_name,
@@ -83,6 +89,9 @@ def view(row: sa.Row[Any]) -> dict[str, Any]:
         "preparator": preparator,
         "reference_model": reference_model,
         "evaluator": evaluator,
+        "auto_models": {"mode": auto_models, "parties": None},
+        "auto_datasets": {"mode": auto_datasets, "parties": None},
+        "results_visibility": results_visibility,
         "user_metadata": raw_json(user_metadata),
         "owner": {"id": owner_id, "name": owner_name, "kind": owner_kind},
         "version": version,
@@ -93,8 +102,12 @@ def view(row: sa.Row[Any]) -> dict[str, Any]:
 
 
 def detail(row: sa.Row[Any]) -> dict[str, Any]:
-    """With the report and the metrics contract."""
-    return view(row) | {"report": raw_json(row.report), "metrics_contract": raw_json(row.metrics_contract)}
+    """With the report and the metrics contract; and for members of the owner and admins, whom it approves by itself."""
+    found = view(row) | {"report": raw_json(row.report), "metrics_contract": raw_json(row.metrics_contract)}
+    if row.inside:
+        found["auto_models"]["parties"] = raw_json(row.auto_models_parties)
+        found["auto_datasets"]["parties"] = raw_json(row.auto_datasets_parties)
+    return found
 
 
 def select_benchmarks(*more: sa.ColumnElement[Any]) -> sa.Select[Any]:
@@ -104,7 +117,14 @@ def select_benchmarks(*more: sa.ColumnElement[Any]) -> sa.Select[Any]:
 
 @functools.cache
 def _one(is_admin: bool) -> sa.Select[Any]:
-    statement = select_benchmarks(benchmarks.c.report, benchmarks.c.metrics_contract)
+    inside = sa.true() if is_admin else owned(benchmarks.c.owner_id)
+    statement = select_benchmarks(
+        benchmarks.c.report,
+        benchmarks.c.metrics_contract,
+        benchmarks.c.auto_models_parties,
+        benchmarks.c.auto_datasets_parties,
+        inside.label("inside"),
+    )
     return statement.where(benchmarks.c.id == sa.bindparam("benchmark_id"), policy.visible_to(is_admin))
 
 

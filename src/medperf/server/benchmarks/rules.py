@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from medperf.domain.errors import InvalidInput
 from medperf.domain.metrics import MetricsContract, check_metrics, contract_from_document
 from medperf.domain.states import Kind, State
+from medperf.domain.statistics import derive_statistics_contract
 from medperf.domain.steps import COMPATIBILITY_TASKS
 from medperf.wire.models import BenchmarkCreate, CompatibilityReport, FileRef, TestedCube
 
@@ -33,10 +34,10 @@ _REPORT_FIELD = {"preparator": "preparator", "reference_model": "model", "evalua
 
 
 def check_report(wanted: BenchmarkCreate) -> MetricsContract:
-    """What can be checked without the MLCubes: demo data, tasks, metrics.
+    """What can be checked without the MLCubes: demo data, tasks, metrics, and that the statistics make a contract for datasets.
 
     Raises:
-        InvalidInput: ``demo_mismatch``, ``missing_step``, ``bad_contract``, ``metrics_contract``.
+        InvalidInput: ``demo_mismatch``, ``missing_step``, ``bad_contract``, ``metrics_contract``, ``bad_statistics``.
     """
     report = wanted.report
     if report.demo_digest != wanted.demo.digest:
@@ -45,12 +46,22 @@ def check_report(wanted: BenchmarkCreate) -> MetricsContract:
             f"The report was made with demo data {report.demo_digest or 'of unknown digest'}, but the benchmark's is {wanted.demo.digest}.",
             "Run the compatibility test with the demo data of the benchmark: medperf test",
         )
+    check_steps(report)
+    contract = contract_from_document(wanted.metrics_contract)
+    check_metrics(contract, report.metrics)
+    derive_statistics_contract(report.statistics)
+    return contract
+
+
+def check_steps(report: CompatibilityReport) -> None:
+    """Whether all of the test ran.
+
+    Raises:
+        InvalidInput: ``missing_step``.
+    """
     missing = [task for task in COMPATIBILITY_TASKS if task not in {step.task for step in report.steps}]
     if missing:
         raise InvalidInput("missing_step", f"The report lacks the task {missing[0]!r}.", _TEST)
-    contract = contract_from_document(wanted.metrics_contract)
-    check_metrics(contract, report.metrics)
-    return contract
 
 
 def check_cubes(wanted: BenchmarkCreate, cubes: Mapping[int, RegisteredCube]) -> None:
@@ -82,7 +93,7 @@ def check_cubes(wanted: BenchmarkCreate, cubes: Mapping[int, RegisteredCube]) ->
             raise InvalidInput(
                 "invalid_mlcube", f"The {label}, MLCube {cube.id}, was marked invalid.", "Use another one."
             )
-        _check_tested(label, cube, _tested(wanted.report, part))
+        check_tested(label, cube, _tested(wanted.report, part))
 
 
 def _tested(report: CompatibilityReport, part: str) -> TestedCube:
@@ -91,7 +102,12 @@ def _tested(report: CompatibilityReport, part: str) -> TestedCube:
     return found
 
 
-def _check_tested(label: str, cube: RegisteredCube, tested: TestedCube) -> None:
+def check_tested(label: str, cube: RegisteredCube, tested: TestedCube) -> None:
+    """Whether exactly this MLCube was tested.
+
+    Raises:
+        InvalidInput: ``report_mismatch``, ``form_mismatch``.
+    """
     if tested.mlcube is not None and tested.mlcube != cube.id:
         raise InvalidInput("report_mismatch", f"The report's {label} is MLCube {tested.mlcube}, not {cube.id}.", _TEST)
     registered = {name: ref.digest for name, ref in cube.files.items()}

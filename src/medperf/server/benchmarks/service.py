@@ -10,7 +10,9 @@ import orjson
 import sqlalchemy as sa
 from starlette.responses import Response
 
+from medperf.domain.associations import AutoMode
 from medperf.domain.errors import InvalidInput, NotFound
+from medperf.domain.executions import ResultsVisibility, check_visibility_change
 from medperf.domain.permissions import Action as Attempt
 from medperf.domain.states import Approval, Kind, State, check_approval, check_editable, check_state_change
 from medperf.server.assets import openings
@@ -31,7 +33,7 @@ from medperf.server.requests import Sent, stale
 from medperf.server.responses import dump_text, dumps, etag
 from medperf.server.rows import check_room
 from medperf.server.schema import now
-from medperf.wire.models import BenchmarkCreate, BenchmarkUpdate, Decision, FileRef
+from medperf.wire.models import AutoPolicy, BenchmarkCreate, BenchmarkUpdate, Decision, FileRef
 
 
 async def create(server: ServerContext, actor: Actor, sent: Sent[BenchmarkCreate]) -> Response:
@@ -60,16 +62,21 @@ async def create(server: ServerContext, actor: Actor, sent: Sent[BenchmarkCreate
         "evaluator_id": wanted.evaluator,
         "report": dump_text(wanted.report.model_dump(mode="json")),
         "metrics_contract": dump_text(contract.as_document()),
+        **policy_values("auto_models", wanted.auto_models),
+        **policy_values("auto_datasets", wanted.auto_datasets),
+        "results_visibility": wanted.results_visibility.value,
         "user_metadata": metadata_text(wanted.user_metadata),
         "decided_at": None,
     }
 
     async def make(tx: Transaction) -> Created:
         owner_id = await owner_for(tx, actor, wanted.owner, Attempt.BENCHMARK_REGISTER)
+        if any(entry.mode is not AutoMode.NEVER for entry in (wanted.auto_models, wanted.auto_datasets)):
+            require(policy.may_set_policy(await standing(tx, actor, owner_id)))
         await check_room(server, tx, benchmarks, owner_id, most=server.settings.benchmark_count, things="benchmarks")
         ids = {part: getattr(wanted, part) for part in rules.PARTS}
         rows = await mlcubes.get_many(tx, actor, set(ids.values()))
-        cubes = {cube_id: _registered(row) for cube_id, row in rows.items()}
+        cubes = {cube_id: registered(row) for cube_id, row in rows.items()}
         rules.check_cubes(wanted, cubes)
         asset_ids = await check_references(tx, actor, [("demo", wanted.demo)])
         await _check_readable(tx, actor, {part: cubes[ids[part]] for part in ("preparator", "evaluator")})
@@ -105,12 +112,33 @@ async def update(
             raise stale()
         check_editable("benchmark", State(row.state), changes)
         check_state_change(State(row.state), changes.get("state", State(row.state)))
-        if not await repository.ROWS.update(tx, benchmark_id, version, column_values(changes)):
+        if wanted.results_visibility is not None:
+            now_shown = ResultsVisibility(row.results_visibility)
+            check_visibility_change(now_shown, wanted.results_visibility, state=State(row.state))
+        if not await repository.ROWS.update(tx, benchmark_id, version, _columns(wanted, changes)):
             raise stale()
         await record(
             tx, actor.user_id, Action.BENCHMARK_UPDATED, f"benchmark:{benchmark_id}", {"fields": sorted(changes)}
         )
         return repository.detail(await found(tx, actor, benchmark_id))
+
+
+def policy_values(name: str, wanted: AutoPolicy) -> dict[str, Any]:
+    """Columns of what is approved without a person.
+
+    Raises:
+        InvalidInput: ``bad_auto_approval``.
+    """
+    approval = wanted.approval()
+    return {name: approval.mode.value, f"{name}_parties": dump_text(sorted(approval.parties))}
+
+
+def _columns(wanted: BenchmarkUpdate, changes: dict[str, Any]) -> dict[str, Any]:
+    found = column_values(changes)
+    for name in ("auto_models", "auto_datasets"):
+        if name in changes:
+            found |= policy_values(name, getattr(wanted, name))
+    return found
 
 
 async def decide(server: ServerContext, actor: Actor, benchmark_id: int, sent: Sent[Decision]) -> Response:
@@ -181,7 +209,8 @@ async def _check_readable(tx: Transaction, actor: Actor, cubes: Mapping[str, Reg
             )
 
 
-def _registered(row: sa.Row[Any]) -> RegisteredCube:
+def registered(row: sa.Row[Any]) -> RegisteredCube:
+    """A row of MLCubes, as the rules look at it."""
     files = {name: FileRef.model_validate(ref) for name, ref in orjson.loads(row.files).items()}
     return RegisteredCube(
         row.id, row.name, Kind(row.kind), State(row.state), row.is_valid, files, orjson.loads(row.forms)

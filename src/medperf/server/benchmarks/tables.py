@@ -8,6 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from medperf.domain import limits
+from medperf.domain.associations import AutoMode
+from medperf.domain.executions import ResultsVisibility
 from medperf.domain.states import Approval, State
 from medperf.server.names import name_key_column
 from medperf.server.schema import id_column, json_column, table, time_column
@@ -47,6 +49,12 @@ benchmarks = table(
     json_column("metrics_contract"),
     sa.UniqueConstraint("owner_id", "name"),
     name_key_column(),
+    # whose requests are approved without a person, and who sees the results
+    sa.Column("auto_models", sa.String(16), nullable=False, server_default=AutoMode.NEVER.value),
+    sa.Column("auto_datasets", sa.String(16), nullable=False, server_default=AutoMode.NEVER.value),
+    sa.Column("results_visibility", sa.String(16), nullable=False, server_default=ResultsVisibility.OWNERS.value),
+    sa.Column("auto_models_parties", sa.Text, nullable=False, server_default="[]"),
+    sa.Column("auto_datasets_parties", sa.Text, nullable=False, server_default="[]"),
     # for listings, see medperf.server.paging
     sa.Index("ix_benchmarks_owner_id", "owner_id", "id"),
     sa.Index("ix_benchmarks_facets", *FACETS, "id"),

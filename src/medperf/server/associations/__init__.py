@@ -1,0 +1,1 @@
+"""Associations: datasets and models in benchmarks, and who decides about them."""

@@ -1,0 +1,1 @@
+"""Datasets: what is registered of data that never leaves its site."""

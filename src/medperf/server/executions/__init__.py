@@ -1,0 +1,1 @@
+"""Executions, their attempts, and the results that are released of them."""
