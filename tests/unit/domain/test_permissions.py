@@ -126,6 +126,7 @@ def test_the_meaning_of_the_rights() -> None:
         "mlcube.set_validity",
         "benchmark.set_validity",
         "benchmark.set_activity",
+        "benchmark.set_visibility",
         "organisation.rename",
         "member.set_rights",
         "member.remove",

@@ -22,6 +22,16 @@ from medperf.server.responses import answer, raw_json
 from medperf.server.schema import now
 
 _benchmark_owners, _asset_owners = parties.alias("benchmark_owners"), parties.alias("asset_owners")
+# For each row of a page: of an outer join PostgreSQL may read all.
+_MODEL_NAME = (
+    sa.select(mlcubes.c.name).where(mlcubes.c.id == associations.c.mlcube_id).correlate(associations).scalar_subquery()
+)
+_SITE_LABEL = (
+    sa.select(datasets.c.site_label)
+    .where(datasets.c.id == associations.c.dataset_id)
+    .correlate(associations)
+    .scalar_subquery()
+)
 COLUMNS = (
     associations.c.id,
     associations.c.owner_id,
@@ -42,7 +52,7 @@ COLUMNS = (
     benchmarks.c.name.label("benchmark_name"),
     _benchmark_owners.c.name.label("benchmark_owner_name"),
     _benchmark_owners.c.kind.label("benchmark_owner_kind"),
-    sa.func.coalesce(mlcubes.c.name, datasets.c.site_label).label("asset_name"),
+    sa.func.coalesce(_MODEL_NAME, _SITE_LABEL).label("asset_name"),
     _asset_owners.c.name.label("asset_owner_name"),
     _asset_owners.c.kind.label("asset_owner_kind"),
     owned(associations.c.asset_owner_id).label("is_theirs"),
@@ -90,8 +100,6 @@ def select_associations(*more: sa.ColumnElement[Any]) -> sa.Select[Any]:
         .join(benchmarks, benchmarks.c.id == associations.c.benchmark_id)
         .join(_benchmark_owners, _benchmark_owners.c.id == associations.c.owner_id)
         .join(_asset_owners, _asset_owners.c.id == associations.c.asset_owner_id)
-        .outerjoin(mlcubes, mlcubes.c.id == associations.c.mlcube_id)
-        .outerjoin(datasets, datasets.c.id == associations.c.dataset_id)
     )
 
 
