@@ -4,8 +4,8 @@ SHELL := /bin/bash
 .PHONY: help setup demo test test-long lint bench docs lock clean
 
 BIN := .venv/bin
-# Test processes. Two even on one core: most of the time goes to waiting for tasks and servers.
-WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ "$$n" -gt 4 ] && n=4; [ "$$n" -lt 2 ] && n=2; echo $$n)
+# Test processes. One more than cores: half of the time goes to waiting for tasks, servers and the disk.
+WORKERS ?= $(shell n=$$(( $$(nproc 2>/dev/null || echo 1) + 1 )); [ "$$n" -gt 4 ] && n=4; echo $$n)
 PYTEST_ARGS ?=
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-annotate --python-version 3.11
 

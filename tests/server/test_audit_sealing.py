@@ -224,6 +224,28 @@ def test_a_server_that_died_between_database_and_file_goes_on(trail: Trail) -> N
     assert (found.ok, found.checkpoints) == (True, 7)
 
 
+@pytest.mark.parametrize("files", [0, 1])
+def test_the_first_seal_dies_before_its_file(trail: Trail, monkeypatch: pytest.MonkeyPatch, files: int) -> None:
+    """Of the two files of a first seal, so many are written; the second comes after the checkpoint."""
+    written: list[int] = []
+    whole = AuditFolder.set_head
+
+    def dies(folder: AuditFolder, head: Any) -> None:
+        if len(written) == files:
+            raise OSError("killed")
+        written.append(head.checkpoint)
+        whole(folder, head)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AuditFolder, "set_head", dies)
+        with pytest.raises(OSError, match="killed"):
+            trail.seal()
+    assert trail.verify().ok
+    trail.seal()
+    found = trail.verify()
+    assert (found.ok, found.checkpoints) == (True, 1)
+
+
 def test_a_checkpoint_that_somebody_added_is_not_taken_up(trail: Trail) -> None:
     trail.seal()
     trail.sql(

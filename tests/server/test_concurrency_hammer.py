@@ -181,7 +181,7 @@ class Database(World):
     ("seconds", "at_once"), [(1.5, 12), pytest.param(60, 24, marks=pytest.mark.long)], ids=["short", "long"]
 )
 def test_a_crowd(request: Any, database: str, settings: Settings, seconds: float, at_once: int) -> None:
-    running = Running(settings.data, http=True, workers=2)
+    running = Running(settings.data, http=True, workers=2, requests_per_second=0)
     try:
         crowd = asyncio.run(hammer(running.url, seconds, at_once))
     finally:

@@ -167,7 +167,7 @@ def _member(site: Site, organisation: OrganisationView, member: str) -> MemberVi
     found = named or next((entry for entry in members if str(entry.id) == member), None)
     if found is None:
         raise NotFound(
-            "unknown_member",
+            "no_such_member",
             f"{organisation.name} has no member {member[:200]!r}.",
             f"List them with: medperf organisation members {shlex.quote(organisation.name)}",
         )

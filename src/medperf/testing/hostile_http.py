@@ -21,6 +21,8 @@ from typing import Self
 
 _HEAD_BYTES = 64 * 1024
 _RANGE = re.compile(r"bytes=(\d+)-")
+#: Said in every honest answer, since there is one answer a connection: a client must not send its next request into one that ends.
+_LAST = ("Connection", "close")
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,7 @@ def parts(*sent: Part) -> Answer:
 
 def reply(status: int, *headers: tuple[str, str], body: bytes = b"") -> Answer:
     """A whole answer with a true Content-Length."""
-    return parts(head(status, ("Content-Length", str(len(body))), *headers) + body)
+    return parts(head(status, ("Content-Length", str(len(body))), _LAST, *headers) + body)
 
 
 def redirect(location: str, status: int = 302, *headers: tuple[str, str]) -> Answer:
@@ -229,7 +231,7 @@ def redirect(location: str, status: int = 302, *headers: tuple[str, str]) -> Ans
 def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n", headers: tuple[tuple[str, str], ...] = ()) -> Answer:
     """A body whose length is not said before."""
     body = b"".join(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n" for chunk in chunks)
-    return parts(head(200, ("Transfer-Encoding", "chunked"), *headers) + body + end)
+    return parts(head(200, ("Transfer-Encoding", "chunked"), _LAST, *headers) + body + end)
 
 
 def ranged(content: bytes, *, etag: str | None = '"v1"', cut: int | None = None, then: Part | None = None) -> Answer:
@@ -250,7 +252,7 @@ def ranged(content: bytes, *, etag: str | None = '"v1"', cut: int | None = None,
         sent = body if cut is None else body[:cut]
         if start:
             named += (("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}"),)
-        yield head(206 if start else 200, ("Content-Length", str(len(body))), *named) + sent
+        yield head(206 if start else 200, ("Content-Length", str(len(body))), _LAST, *named) + sent
         if then is not None and len(sent) < len(body):
             yield then
 

@@ -84,7 +84,9 @@ class Sealer:
             instance_id = await repository.instance(tx)
             last = await repository.last_checkpoint(tx)
             rows = await repository.checkpoints(tx, after=0 if seen is None else max(seen.checkpoint - 1, 0), page=3)
-        stored = rows[0].hash if seen is not None and rows and rows[0].id == seen.checkpoint else None
+        stored = next((row.hash for row in rows if seen is not None and row.id == seen.checkpoint), None)
+        if seen is not None and seen.checkpoint == 0:
+            stored = chain.GENESIS
         fault = check_head(seen, instance_id=instance_id, last=0 if last is None else last.id, hash_at_head=stored)
         if fault is not None:
             raise fault.error()
@@ -95,7 +97,9 @@ class Sealer:
                 FaultKind.UNKNOWN_KEY, "The signing key audit.key is missing in the data folder.", ACCEPT
             ).error()
         # A server that ended between the database and the file leaves one checkpoint that the file does not know.
-        for row in rows[1:]:
+        for row in rows:
+            if row.id <= seen.checkpoint:
+                continue
             fault = check_link(
                 row,
                 number=seen.checkpoint + 1,
@@ -140,6 +144,9 @@ class Sealer:
             after = entries[-1][0]
         if not entries or (head is not None and head.instance_id != instance_id):
             return None  # the server was reset meanwhile
+        if head is None:
+            # Before the first checkpoint: the file would else be missing after a kill between the two, as if somebody had taken it.
+            await asyncio.to_thread(self._folder.set_head, Head(instance_id, 0, 0, chain.GENESIS, now(), ()))
         key, root, packed = await asyncio.to_thread(self._prepare, entries)
         checkpoint = Checkpoint(
             id=1 if head is None else head.checkpoint + 1,

@@ -107,7 +107,9 @@ class Verifier:
         async with self._database.read() as tx:
             instance_id = await repository.instance(tx)
             self._total = await repository.count_sealed(tx)
-        hash_at_head, copy_seen = None, self._copy is None
+        # A seal that ended between the file and the first checkpoint leaves a file that has seen none.
+        hash_at_head = chain.GENESIS if head is not None and head.checkpoint == 0 else None
+        copy_seen = self._copy is None
         while True:
             rows = await self._next_checkpoints()
             if rows is None:
