@@ -1,4 +1,4 @@
-"""Remake the command reference, the table of permissions and the API's description, check the links between pages, and write the pages as HTML to ``site/``.
+"""Remake the command reference, the tables of permissions and of what leaves a site, and the API's description, check the links between pages, and write the pages as HTML to ``site/``.
 
 Usage: ``python scripts/build_docs.py [--check]``. With ``--check`` nothing is written; exits with 1 if the reference is stale or
 a link leads nowhere.
@@ -23,6 +23,7 @@ DOCS = ROOT / "docs"
 REFERENCE = DOCS / "reference" / "cli.md"
 PERMISSIONS = DOCS / "reference" / "permissions.md"
 API = DOCS / "reference" / "openapi.json"
+LEAVES = DOCS / "concepts" / "what-leaves.md"
 SITE = ROOT / "site"
 STYLE = """body{font:16px/1.55 system-ui,sans-serif;max-width:54rem;margin:2rem auto;padding:0 1rem;color:#1c2733}
 pre{background:#f4f6f8;padding:.8rem;overflow-x:auto}code{font-size:.92em}table{border-collapse:collapse}
@@ -112,6 +113,31 @@ def permissions() -> str:
     return "\n".join(lines) + "\n"
 
 
+def what_leaves() -> str:
+    """The page of what leaves a site: its sections "The list" and "Every field" are the program's own list."""
+    from medperf.domain.disclosure import RULES
+
+    kinds = ["| message | what it says | who says yes |", "|---|---|---|"]
+    fields = ["| message | field | what it holds |", "|---|---|---|"]
+    for exit_, rule in RULES.items():
+        consent = f"{rule.consent.value} (`[release] {rule.setting.value}`)" if rule.setting else rule.consent.value
+        kinds.append(f"| `{exit_.value}` | {rule.says} | {consent} |")
+        for field in rule.fields:
+            holds = field.shape.value
+            if field.words:
+                holds = f"one of {', '.join(f'`{word}`' for word in sorted(field.words))}"
+            elif field.length:
+                holds = f"{holds}, at most {field.length:,} characters"
+            fields.append(f"| `{exit_.value}` | `{field.name}` | {holds} |")
+    text = LEAVES.read_text(encoding="utf-8")
+    for title, table in (("The list", kinds), ("Every field", fields)):
+        section = f"## {title}\n\n" + "\n".join(table) + "\n"
+        text, count = re.subn(rf"^## {title}\n.*?(?=^## |\Z)", lambda _: f"{section}\n", text, flags=re.M | re.S)
+        if count != 1:
+            raise SystemExit(f"{LEAVES.relative_to(ROOT)} must have the heading {title!r} once")
+    return text.rstrip("\n") + "\n"
+
+
 def api() -> str:
     """The API's description, as the server gives it."""
     from medperf.server.app import create_app
@@ -183,7 +209,8 @@ def write_site() -> int:
         target.write_text(
             f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
             f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>"
-            f'<nav><a href="{top}README.html">MedPerf</a> · <a href="{top}docs/tutorials/benchmark_owner.html">Tutorial</a> · '
+            f'<nav><a href="{top}README.html">MedPerf</a> · <a href="{top}docs/tutorials/benchmark_owner.html">Benchmark owner</a> · '
+            f'<a href="{top}docs/tutorials/model_owner.html">Model owner</a> · <a href="{top}docs/tutorials/data_owner.html">Data owner</a> · '
             f'<a href="{top}docs/reference/cli.html">Commands</a> · <a href="{top}docs/decisions/README.html">Decisions</a></nav>'
             f"{body}</body></html>\n",
             encoding="utf-8",
@@ -194,7 +221,7 @@ def write_site() -> int:
 
 def main() -> int:
     """See the module's docstring."""
-    made = {REFERENCE: reference(), PERMISSIONS: permissions(), API: api()}
+    made = {REFERENCE: reference(), PERMISSIONS: permissions(), API: api(), LEAVES: what_leaves()}
     for page, text in made.items():
         if "--check" not in sys.argv[1:]:
             page.parent.mkdir(parents=True, exist_ok=True)

@@ -139,10 +139,14 @@ def test_only_what_was_shown_leaves_and_all_of_it_is_kept(wire: Recorder, workfl
     assert [what.partition("/")[0].strip() + "/" + what.rpartition("/")[2] for what, _ in sent] == [
         "POST/datasets", "PUT/statistics", "POST/associations", f"PATCH/{submitted.registered.id}", "POST/decision",
     ]  # fmt: skip
-    assert [entry.body for entry in journal] == [body for _, body in sent[:-1]]
-    assert [(entry.consent, entry.outcome) for entry in journal] == [("person", "answered")] * 4
+    addressed = [{}, {}, {}, {"dataset": submitted.registered.id}, {"association": association.id}]
+    assert [entry.body for entry in journal] == [
+        {**there, **body} for there, (_, body) in zip(addressed, sent, strict=True)
+    ]
+    assert {entry.outcome for entry in journal} == {"answered"}
+    assert [entry.consent for entry in journal] == [*["person"] * 4, "automatic"]
     assert len(person.asked) == 4
-    for entry, question in zip(journal, person.asked, strict=True):
+    for entry, question in zip(journal[:-1], person.asked, strict=True):
         for field, value in entry.body.items():
             assert field in question
             assert isinstance(value, dict) or json.dumps(value, ensure_ascii=False) in question

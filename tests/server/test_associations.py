@@ -460,9 +460,11 @@ def test_an_organisation_decides(world: World, alice: Person, bob: Person) -> No
     problem(invite(mana, benchmark, model=model["id"]), 403, "missing_right")
     invited = invite(oper, benchmark, model=model["id"]).json()
     assert decide(mana, invited, "CANCELLED").status_code == 200
-    # whom it approves by itself is a decision about associations, made by whoever manages
-    body = oper.benchmark_body(cubes=cubes, name="auto", owner=group["id"], auto_models={"mode": "always"})
-    problem(oper.post("/benchmarks", body), 403, "missing_right")
+    # whom it approves by itself, and who sees its results, is decided by whoever manages: from the start
+    for change in ({"auto_models": {"mode": "always"}}, {"results_visibility": "accounts"}):
+        body = oper.benchmark_body(cubes=cubes, name="open", owner=group["id"], **change)
+        problem(oper.post("/benchmarks", body), 403, "missing_right")
+        assert mana.post("/benchmarks", body).status_code == 403  # which alone registers nothing
     path = f"/benchmarks/{benchmark['id']}"
     for change in ({"auto_models": {"mode": "always"}}, {"results_visibility": "owners"}):
         problem(oper.patch(path, change, 2), 403, "missing_right")

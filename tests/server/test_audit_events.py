@@ -17,7 +17,7 @@ from medperf.server.audit.service import Action
 from medperf.server.settings import Settings
 from medperf.server.tables import metadata
 
-from . import audit_executions
+from . import audit_executions, audit_joining
 from .conftest import API, PASSWORD, Person, World, only, problem
 
 #: In every name, password, address, reason and free text that the people of these tests write.
@@ -236,6 +236,7 @@ CHANGES: dict[str, Callable[[Cast], Request]] = {
     "POST /invitations/{invitation_id}/answer": answer_invitation,
     "PATCH /organisations/{organisation_id}/members/{user_id}": set_rights,
     "DELETE /organisations/{organisation_id}/members/{user_id}": remove_member,
+    **audit_joining.CHANGES,
     **audit_executions.CHANGES,
 }
 

@@ -8,18 +8,59 @@ from typing import Any
 
 import pytest
 
+from medperf.domain import limits
 from medperf.server.assets.sweep import sweep
 from medperf.server.limiter import Allowances, RateLimiter
+from medperf.server.settings import Settings
+from medperf.server.tables import metadata
 
 from .conftest import API, PASSWORD, Person, World, problem
+from .executing import make_study
+from .joining import ask, asks_with_dataset, dataset_body, decide, invites, make_dataset, open_benchmark
 from .organising import ALL, join, make_organisation
 from .test_rate_limits import Clock, taken
 
 Make = Callable[..., World]
 
 
+#: Each table, and what ends its growth: limits and settings, or the tables whose rows are few per row of theirs. Nothing else is there.
+GROWTH: dict[str, tuple[str, ...]] = {
+    "settings": ("one row",),
+    "users": ("made by admins",),
+    "parties": ("users", "organisations"),
+    "organisations": ("ORGANISATIONS_PER_USER",),
+    "memberships": ("ORGANISATION_MEMBERS",),
+    "invitations": ("ORGANISATION_INVITATIONS", "INVITATION_DAYS"),
+    "tokens": ("login_count",),
+    "idempotency_keys": ("changes_per_second", "idempotency_seconds"),
+    "uploads": ("upload_count",),
+    "assets": ("asset_count", "asset_quota_bytes"),
+    "mlcubes": ("mlcube_count",),
+    "mlcube_assets": ("mlcubes", "FILES_PER_MLCUBE"),
+    "benchmarks": ("benchmark_count",),
+    "benchmark_assets": ("benchmarks",),
+    "datasets": ("dataset_count",),
+    "associations": ("association_count",),
+    "association_events": ("associations", "ASSOCIATION_ASKS"),
+    "opened_datasets": ("associations",),
+    "opened_assets": ("joined_count", "FILES_PER_MLCUBE"),
+    "executions": ("execution_count",),
+    "attempts": ("executions", "ATTEMPTS_PER_EXECUTION"),
+    "releases": ("attempts",),
+    "audit_events": ("changes_per_second",),
+    "audit_personal": ("audit_events",),
+    "audit_checkpoints": ("audit_events",),
+}
+
+
 def cube(person: Person, name: str, **fields: Any) -> Any:
     return person.post("/mlcubes", person.cube_body("model", name=name, upload=False, **fields))
+
+
+def test_every_table_has_a_limit() -> None:
+    assert set(GROWTH) == set(metadata.tables)
+    known = {*GROWTH, *vars(limits), *Settings.__dataclass_fields__, "one row", "made by admins"}
+    assert {name for names in GROWTH.values() for name in names} <= known
 
 
 def test_mlcubes_of_an_owner(make_world: Make) -> None:
@@ -91,6 +132,82 @@ def test_organisations_multiply_nothing(make_world: Make) -> None:
         for number in range(3):
             assert cube(world.admin, f"cube {number}", owner=owner["id"]).status_code == 201
         problem(cube(world.admin, "one more", owner=owner["id"]), 409, "too_many_rows")
+
+
+def test_datasets_of_an_owner(make_world: Make) -> None:
+    world = make_world(dataset_count=2)
+    alice, bob = world.person("alice"), world.person("bob")
+    preparator = bob.make_cube("preparator", upload=False)["id"]
+    first, second = (make_organisation(alice, f"Alice's {number}") for number in range(2))
+    made = [make_dataset(alice, preparator, owner=owner["id"], statistics=None) for owner in (first, second)]
+    bodies = [dataset_body(preparator, owner=owner["id"]) for owner in (first, second)]
+    for body in bodies:
+        assert "2 datasets" in problem(alice.post("/datasets", body), 409, "too_many_rows")["detail"]
+    # what is there is answered again and can be changed; others, and she herself, have rooms of their own
+    again = dict(bodies[0], uuid=made[0]["uuid"], identity=made[0]["identity"], name=made[0]["name"])
+    assert alice.post("/datasets", again).status_code == 200
+    assert alice.patch(f"/datasets/{made[0]['id']}", {"is_valid": False}, 1).status_code == 200
+    make_dataset(alice, preparator)
+    make_dataset(bob, preparator)
+    assert world.sql("SELECT count(*) FROM datasets")[0][0] == 4
+
+
+def test_associations_of_who_asks(make_world: Make) -> None:
+    """They count for the side that asked first, so neither side fills the other's room."""
+    world = make_world(association_count=2)
+    alice, bob = world.person("alice"), world.person("bob")
+    benchmark = open_benchmark(world, bob)
+    group = make_organisation(alice, "Alice's")
+    other = make_organisation(alice, "Alice's too")
+    sets = [make_dataset(alice, benchmark["preparator"], owner=owner["id"]) for owner in (group, other, group)]
+    asked = [ask(alice, asks_with_dataset(one, benchmark)) for one in sets[:2]]
+    third = asks_with_dataset(sets[2], benchmark)
+    assert "2 associations" in problem(alice.post("/associations", third), 409, "too_many_rows")["detail"]
+    # an ended one asked for again is no row more
+    assert decide(alice, asked[0], "CANCELLED").status_code == 200
+    assert ask(alice, asks_with_dataset(sets[0], benchmark))["id"] == asked[0]["id"]
+    path = f"/benchmarks/{benchmark['id']}/invitations"
+    for number in range(3):
+        model = alice.make_cube("model", name=f"model {number}", upload=False)
+        answer = bob.post(path, invites(model=model["id"]))
+        assert answer.status_code == (201 if number < 2 else 409), answer.text
+    problem(answer, 409, "too_many_rows")
+    assert world.sql("SELECT count(*) FROM associations")[0][0] == 4
+
+
+def test_the_history_of_an_association_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ASSOCIATION_ASKS", 3)
+    alice, bob = world.person("alice"), world.person("bob")
+    benchmark = open_benchmark(world, bob)
+    dataset = make_dataset(alice, benchmark["preparator"])
+    for _ in range(3):
+        made = ask(alice, asks_with_dataset(dataset, benchmark))
+        assert decide(bob, made, "REJECTED").status_code == 200
+    problem(alice.post("/associations", asks_with_dataset(dataset, benchmark)), 409, "asked_too_often")
+    problem(
+        bob.post(f"/benchmarks/{benchmark['id']}/invitations", invites(dataset=dataset["id"])), 409, "asked_too_often"
+    )
+    assert world.sql("SELECT count(*) FROM association_events")[0][0] == 6
+
+
+def test_executions_of_an_owner(make_world: Make) -> None:
+    """They count for the dataset's owner, whichever benchmark they are in."""
+    world = make_world(execution_count=2)
+    data = world.person("data")
+    first = make_organisation(data, "Data's")
+    study = make_study(world, world.person("bench"), data, world.person("maker"), owner=first["id"])
+    other = make_study(
+        world, world.person("bench2"), data, world.person("maker2"), owner=make_organisation(data, "Data's too")["id"]
+    )
+    made = study.register()
+    other.register()
+    for one in (study, other):
+        wanted = one.ids(model=one.benchmark["reference_model"])
+        assert "2 executions" in problem(data.post("/executions", wanted), 409, "too_many_rows")["detail"]
+    # the ones that are there go on
+    assert study.register() == made
+    study.finish(made, study.attempt(made))
+    assert study.release(made).status_code == 201
 
 
 def test_organisations_share_their_room_for_files(make_world: Make) -> None:

@@ -188,6 +188,7 @@ def _disturb(world: World, noun: str, dice: random.Random, mark: str) -> set[int
     )
     if noun == "benchmarks":
         world.sql("UPDATE benchmarks SET approval = 'APPROVED', state = 'OPERATION' WHERE id = ?", hidden)
+        world.sql("DELETE FROM opened_assets WHERE benchmark_id = ?", gone)
     world.sql(f"DELETE FROM {noun} WHERE id = ?", gone)
     return {renamed, gone, hidden}
 

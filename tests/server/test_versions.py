@@ -25,7 +25,7 @@ def test_every_answer_says_who_speaks(world: World) -> None:
 
 
 def test_an_address_that_is_not_there(world: World) -> None:
-    found = problem(world.client.get(f"{API}/datasets"), 404, "no_such_route")
+    found = problem(world.client.get(f"{API}/trainings"), 404, "no_such_route")
     assert "older" in found["fix"]
     answer = world.client.put(f"{API}/mlcubes")
     found = problem(answer, 405, "method_not_allowed")

@@ -29,10 +29,10 @@ from PIL import Image
 
 Array = NDArray[np.float64]
 
-# The training set, the test set and the demo data come from streams that never meet. A score on 120 cases is a
+# The training set, the test set, the demo data and the tutorial's hospital come from streams that never meet. A score on 120 cases is a
 # matter of luck to about 0.04; of six seeds tried, this is the one whose demo data scores most evenly.
-TRAIN_SEED, TEST_SEED, DEMO_SEED = 1, 2, 8
-DEMO_CASES = 120
+TRAIN_SEED, TEST_SEED, DEMO_SEED, HOSPITAL_SEED = 1, 2, 8, 9
+DEMO_CASES, HOSPITAL_CASES = 120, 60
 
 FINDINGS = ("Cardiomegaly", "Edema", "Consolidation", "Atelectasis")
 HEADER = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *FINDINGS)

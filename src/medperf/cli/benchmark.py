@@ -8,6 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medperf.cli.base import Session, example, noun, session_of
+from medperf.cli.benchmark_results import add_results
+from medperf.cli.editing import (
+    AutoDatasetsOfOption,
+    AutoDatasetsOption,
+    AutoModelsOfOption,
+    AutoModelsOption,
+    VisibilityOption,
+    add_benchmark_editing,
+    auto_choice,
+    decides_by_itself,
+)
 from medperf.cli.metrics import show_contract, show_metrics, show_test
 from medperf.cli.options import (
     LimitOption,
@@ -86,9 +97,18 @@ def submit(
         bool, typer.Option("--no-cache", help="Run every step of the test again, even if nothing changed.")
     ] = False,
     owner: OwnerOption = None,
+    auto_models: AutoModelsOption = None,
+    auto_models_of: AutoModelsOfOption = None,
+    auto_datasets: AutoDatasetsOption = None,
+    auto_datasets_of: AutoDatasetsOfOption = None,
+    results_visibility: VisibilityOption = None,
 ) -> None:
     """Run the compatibility test on the demo dataset and, if it passes, submit the benchmark for approval."""
     from medperf.flows.benchmarks import BenchmarkSubmission, submit_benchmark, submit_benchmark_from_folder
+    from medperf.flows.editing import BenchmarkPolicy
+
+    models, datasets = auto_choice(auto_models, auto_models_of), auto_choice(auto_datasets, auto_datasets_of)
+    policy = BenchmarkPolicy(models, datasets, results_visibility)
 
     session = session_of(ctx)
     single: dict[str, Any] = {
@@ -112,6 +132,7 @@ def submit(
                 metrics_contract=metrics_contract,
                 no_cache=no_cache,
                 owner=owner,
+                policy=policy,
             )
     else:
         _refuse(
@@ -130,6 +151,7 @@ def submit(
             metrics_contract=metrics_contract,
             no_cache=no_cache,
             owner=owner,
+            policy=policy,
         )
         with session.site(stops_gently=True) as site:
             made = submit_benchmark(site, submission)
@@ -255,6 +277,10 @@ def reject(
     _decided(session, decided)
 
 
+add_benchmark_editing(app)
+add_results(app)
+
+
 def _decided(session: Session, benchmark: BenchmarkView) -> None:
     if session.out.as_json:
         session.out.json(benchmark)
@@ -282,6 +308,7 @@ def _page(session: Session, benchmark: BenchmarkView) -> None:
         ("active", None if benchmark.is_active else "no"),
         ("approval", benchmark.approval),
         ("reason", benchmark.approval_reason),
+        *decides_by_itself(benchmark),
         ("MLCubes", _cubes(benchmark)),
         ("demo data", f"{_short(benchmark.demo.digest)} ({human_bytes(benchmark.demo.size)})"),
         ("submitted", benchmark.created_at),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medperf.cli.base import example, noun, session_of
+from medperf.cli.base import Session, example, noun, session_of
+from medperf.cli.editing import add_mlcube_editing
 from medperf.cli.options import (
     LimitOption,
     MineOption,
@@ -17,9 +18,14 @@ from medperf.cli.options import (
     SortOption,
     StateOption,
     ValidOption,
+    YesOption,
 )
 from medperf.cli.output import Column
+from medperf.domain.errors import UsageError
 from medperf.domain.states import Kind
+
+if TYPE_CHECKING:
+    from medperf.wire.models import MLCubeView
 
 app = noun("mlcube", "Make, package, submit and look up MLCubes (registered containers).", "medperf mlcube ls --mine")
 
@@ -40,16 +46,22 @@ _OPTIONS = {
     "    --parameters-file https://example.com/prep/parameters.yaml",
     "medperf mlcube submit --name my-model --mlcube-file my_model/mlcube/deploy/mlcube.yaml \\",
     "    --parameters-file my_model/mlcube/deploy/parameters.yaml",
+    "medperf mlcube submit --from my_model",
 )
 def submit(
     ctx: typer.Context,
-    name: Annotated[str, typer.Option("--name", "-n", metavar="NAME", help="Its name, unique among its owner's.")],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name", "-n", metavar="NAME", help="Its name, unique among its owner's; with --from the manifest's."
+        ),
+    ] = None,
     mlcube_file: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--mlcube-file", "-m", metavar="URL|PATH", help="The manifest. A local file is uploaded to the server."
         ),
-    ],
+    ] = None,
     mlcube_hash: Annotated[
         str | None, typer.Option("--mlcube-hash", metavar="SHA256", help="The manifest's digest, to be checked.")
     ] = None,
@@ -82,15 +94,39 @@ def submit(
     project_hash: Annotated[
         str | None, typer.Option("--project-hash", metavar="SHA256", help="Its digest, to be checked.")
     ] = None,
+    from_folder: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FOLDER", help="Instead of the files: the MLCube's folder, packaged first."),
+    ] = None,
     owner: OwnerOption = None,
 ) -> None:
-    """Register an MLCube from its files."""
+    """Register an MLCube from its files, or from its folder."""
+    from medperf.flows.folders import submit_mlcube_from_folder
     from medperf.flows.mlcubes import MLCubeSubmission, submit_mlcube
 
     session = session_of(ctx)
+    if from_folder is not None:
+        single = {
+            "--mlcube-file": mlcube_file,
+            "--mlcube-hash": mlcube_hash,
+            "--parameters-file": parameters_file,
+            "--parameters-hash": parameters_hash,
+            "--additional-file": additional_file,
+            "--additional-hash": additional_hash,
+            "--image-file": image_file,
+            "--image-hash": image_hash,
+            "--project-file": project_file,
+            "--project-hash": project_hash,
+        }
+        _refuse([option for option, value in single.items() if value is not None], "cannot be given with --from")
+        with session.site() as site:
+            _submitted(session, submit_mlcube_from_folder(site, from_folder, name=name, owner=owner))
+        return
+    needed = {"--name": name, "--mlcube-file": mlcube_file}
+    _refuse([option for option, value in needed.items() if value is None], "must be given (or --from FOLDER)")
     submission = MLCubeSubmission(
-        name=name,
-        manifest=mlcube_file,
+        name=str(name),
+        manifest=str(mlcube_file),
         parameters=parameters_file,
         additional=additional_file,
         image=image_file,
@@ -103,11 +139,19 @@ def submit(
         owner=owner,
     )
     with session.site() as site:
-        made = submit_mlcube(site, submission)
+        _submitted(session, submit_mlcube(site, submission))
+
+
+def _submitted(session: Session, made: MLCubeView) -> None:
     if session.out.as_json:
         session.out.json(made)
         return
     session.out.created("mlcube", made.id, made.name, then=session.next("mlcube", "view", str(made.id)))
+
+
+def _refuse(options: list[str], why: str) -> None:
+    if options:
+        raise UsageError("usage", f"{', '.join(options)} {why}.", "See: medperf mlcube submit --help")
 
 
 @example(app, "ls", "medperf mlcube ls", "medperf mlcube ls --mine --kind model")
@@ -175,6 +219,48 @@ def view(
     session.out.save(found, output)
 
 
+@example(app, "associate", "medperf mlcube associate -b 1 -m 4", "medperf mlcube associate -b 1 --from my_model")
+def associate(
+    ctx: typer.Context,
+    benchmark: Annotated[int, typer.Option("--benchmark", "-b", metavar="ID", help="The benchmark to join.")],
+    model: Annotated[int | None, typer.Option("--model", "-m", metavar="ID", help="Your model MLCube.")] = None,
+    from_folder: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FOLDER", help="Instead of an id: its folder, registered once it passed."),
+    ] = None,
+    report: Annotated[
+        str | None,
+        typer.Option("--report", metavar="ID", help="Send the report of this test instead of running the test."),
+    ] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Run every step of the test again, even if nothing changed.")
+    ] = False,
+    yes: YesOption = False,
+) -> None:
+    """Test your model with a benchmark's demo data, show the metrics, and ask its owner to take the model."""
+    from medperf.cli.association import show_asked
+    from medperf.cli.metrics import show_metrics, show_test
+    from medperf.flows.folders import associate_model_from_folder
+    from medperf.flows.joining import associate_model
+
+    session = session_of(ctx)
+    if (model is None) is (from_folder is None) or None not in (from_folder, report):
+        raise UsageError(
+            "usage", "Give either --model, or --from without --report.", "See: medperf mlcube associate --help"
+        )
+    with session.site(stops_gently=True) as site:
+        if from_folder is not None:
+            done = associate_model_from_folder(site, benchmark, from_folder, no_cache=no_cache, yes=yes)
+        else:
+            done = associate_model(site, benchmark, int(str(model)), report=report, no_cache=no_cache, yes=yes)
+    if done.test is not None and not session.out.as_json:
+        if done.test.result is not None:
+            show_test(session.out, done.test.result)
+        else:
+            show_metrics(session.out, done.test.metrics)
+    show_asked(session, done)
+
+
 @example(app, "package", "medperf mlcube package medperf_tutorial/chexpert_prep/mlcube")
 def package(
     ctx: typer.Context,
@@ -236,3 +322,6 @@ def create(
     session.out.line(f"Edit: {session.shown(folder / 'project' / 'mlcube.py')}")
     session.out.line("Next: medperf test run --help")
     session.out.line(f"Then: {session.command('mlcube', 'package', str(session.shown(folder / 'mlcube')))}")
+
+
+add_mlcube_editing(app)

@@ -22,6 +22,7 @@ SearchOption = Annotated[
 SortOption = Annotated[
     Sort | None, typer.Option("--sort", help="The order: of creation, or of names; - turns it round.")
 ]
+LocalOption = Annotated[bool, typer.Option("--local", help="Only what this site knows; no server is asked.")]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="At most so many.")]
 
 # -------------------------------------------------------------------------------------------------------------- changes

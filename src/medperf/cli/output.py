@@ -73,6 +73,13 @@ class Output:
         else:
             self._plain_table(columns, cells)
 
+    def fits(self, columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> bool:
+        """Whether a table of all these columns needs no folding; a pipe takes any."""
+        cells = [[clean(cell(value)) for value in row] for row in rows]
+        if not self._terminal or not cells:
+            return True
+        return _natural(columns, cells, range(len(columns))) <= (self._width or terminal_width(self._stream))
+
     def answer(self, value: Any, text: str) -> None:
         """``value`` for programs, one line for people."""
         if self.as_json:

@@ -21,18 +21,27 @@ class Role(StrEnum):
     DATA = "data"
 
 
-@example(app, "setup", "medperf tutorial setup benchmark", "medperf tutorial setup benchmark --folder somewhere_else")
+class Part(StrEnum):
+    """What of the tutorials' files is wanted: a role's, or everybody's."""
+
+    BENCHMARK = "benchmark"
+    MODEL = "model"
+    DATA = "data"
+    ALL = "all"
+
+
+@example(app, "setup", "medperf tutorial setup benchmark", "medperf tutorial setup all --folder somewhere_else")
 def setup(
     ctx: typer.Context,
     role: Annotated[
-        Role, typer.Argument(metavar="ROLE", help="Whose tutorial it is: benchmark, model or data.")
-    ] = Role.BENCHMARK,
+        Part, typer.Argument(metavar="ROLE", help="Whose tutorial it is: benchmark, model, data, or all of them.")
+    ] = Part.BENCHMARK,
     folder: Annotated[Path, typer.Option("--folder", metavar="DIR", help="The folder to make.")] = Path(
         "medperf_tutorial"
     ),
     force: Annotated[bool, typer.Option("--force", help="Write the folder anew if it exists.")] = False,
 ) -> None:
-    """Copy the example MLCubes and the mock dataset into a folder."""
+    """Copy a role's example MLCubes and data into a folder."""
     from medperf.flows.tutorial import setup_tutorial
 
     session = session_of(ctx)

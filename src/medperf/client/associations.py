@@ -79,7 +79,9 @@ class AssociationsPart(Part[AssociationView]):
             Conflict: the state allows it not.
         """
         path = f"/{association_id}/decision"
-        return self._parsed(AssociationView, self._send("POST", path, body, idempotency_key=idempotency_key))
+        # Only what was set, as `ask`.
+        answer = self._send("POST", path, body, changed_only=True, idempotency_key=idempotency_key)
+        return self._parsed(AssociationView, answer)
 
     def update(self, association_id: int, body: AssociationUpdate, *, version: int) -> AssociationView:
         """Give a model its priority.

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from medperf.domain import limits
+from medperf.domain.associations import Status
 from medperf.domain.digests import Digest
 from medperf.domain.errors import InvalidInput
 from medperf.domain.executions import AttemptState, FailureClass
@@ -57,6 +58,8 @@ class Exit(StrEnum):
     DATASET_REGISTRATION = "dataset_registration"
     DATASET_UPDATE = "dataset_update"
     ASSOCIATION = "association"
+    ASSOCIATION_APPROVAL = "association_approval"
+    ASSOCIATION_END = "association_end"
     EXECUTION = "execution"
     ATTEMPT_STATE = "attempt_state"
     PROGRESS = "progress"
@@ -149,7 +152,12 @@ RULES: Mapping[Exit, ExitRule] = {
         "what a dataset is called, who prepared it, and a salted digest that says nothing to whoever lacks the salt",
     ),
     Exit.DATASET_UPDATE: ExitRule(
-        (*_DESCRIBED, *(Field(name, Shape.FLAG) for name in ("is_valid", "is_active")), *_digests("identity")),
+        (
+            *_ids("dataset"),
+            *_DESCRIBED,
+            *(Field(name, Shape.FLAG) for name in ("is_valid", "is_active")),
+            *_digests("identity"),
+        ),
         Consent.BY_POLICY,
         Setting.REGISTRATION,
         "a change of what is registered of a dataset",
@@ -159,6 +167,19 @@ RULES: Mapping[Exit, ExitRule] = {
         Consent.BY_POLICY,
         Setting.REGISTRATION,
         "the request to join a benchmark, whose owner then sees the dataset and its statistics",
+    ),
+    Exit.ASSOCIATION_APPROVAL: ExitRule(
+        (*_ids("association"), _word("status", Status.APPROVED), _REASON),
+        Consent.BY_POLICY,
+        Setting.REGISTRATION,
+        "the yes to a benchmark's invitation, whose owner then sees the dataset and its statistics",
+    ),
+    # A person typed the command, and its reason with it; and fewer things leave from then on.
+    Exit.ASSOCIATION_END: ExitRule(
+        (*_ids("association"), _word("status", Status.REJECTED, Status.CANCELLED, Status.REVOKED), _REASON),
+        Consent.AUTOMATIC,
+        None,
+        "that a dataset is not, or no longer, part of a benchmark",
     ),
     Exit.EXECUTION: ExitRule(
         (

@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medperf.domain.digests import Digest
-from medperf.domain.errors import Conflict, InvalidInput
+from medperf.domain.errors import InvalidInput
 from medperf.domain.metrics import MetricsContract, contract_from_document
 from medperf.domain.sorting import Sort
 from medperf.domain.states import Approval, Kind, State
+from medperf.flows.editing import BenchmarkPolicy
 from medperf.flows.files import obtain
-from medperf.flows.organisations import owned_by, owner_filter, owner_id
+from medperf.flows.folders import register_package, registered_package
+from medperf.flows.organisations import owner_id
 from medperf.flows.paths import local_path
 from medperf.flows.publishing import refuse_folder
 from medperf.flows.site import Site
-from medperf.flows.uploads import Uploads, create_once, forget_arrived, refuse_taken_name
-from medperf.wire.models import BenchmarkCreate, BenchmarkView, Decision, MLCubeCreate, MLCubeView
+from medperf.flows.uploads import Uploads, create_once, refuse_taken_name
+from medperf.wire.models import BenchmarkCreate, BenchmarkView, Decision, MLCubeView
 
 if TYPE_CHECKING:  # the flows import them: listing costs none of it
     from medperf.flows.compatibility import TestResult
@@ -42,6 +44,7 @@ class BenchmarkSubmission:
     metrics_contract: str | None = None  # a YAML file; None: derived from the test's metrics
     no_cache: bool = False
     owner: str | None = None  # an organisation, by name or id; None: the account itself
+    policy: BenchmarkPolicy = BenchmarkPolicy()
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def submit_benchmark(site: Site, submission: BenchmarkSubmission) -> BenchmarkSu
     if submission.demo_hash:
         Digest(submission.demo_hash)
     contract = read_contract(submission.metrics_contract) if submission.metrics_contract else None
-    owner = owner_id(site, submission.owner)
+    owner, policy = owner_id(site, submission.owner), submission.policy.fields(site)
     refuse_taken_name(site, "benchmark", submission.name, owner=owner)
     wanted = (
         (submission.preparator, Kind.PREPARATOR),
@@ -99,6 +102,7 @@ def submit_benchmark(site: Site, submission: BenchmarkSubmission) -> BenchmarkSu
             report=test.report,
             metrics_contract=test.contract.as_document(),
             owner=owner,
+            **policy,
         )
         benchmark = create_once(site, "benchmark", body, site.api.benchmarks.create)
         uploads.keep()
@@ -115,6 +119,7 @@ def submit_benchmark_from_folder(
     metrics_contract: str | None = None,
     no_cache: bool = False,
     owner: str | None = None,
+    policy: BenchmarkPolicy = BenchmarkPolicy(),  # noqa: B008 - frozen
 ) -> BenchmarkSubmitted:
     """Test, package, register and submit a whole folder: three MLCubes, demo data with ``paths.yaml``, optionally
     ``benchmark.yaml`` and ``metrics_contract.yaml``.
@@ -139,6 +144,7 @@ def submit_benchmark_from_folder(
     docs_url = docs_url if docs_url is not None else settings.get("docs_url", "")
     BenchmarkCreate.check(name=name, description=description, docs_url=docs_url)
     party = owner_id(site, owner)
+    policy.fields(site)  # a name that nobody is known by is found before the test
     refuse_taken_name(site, "benchmark", name, owner=party)
     if metrics_contract is None and (folder / CONTRACT_FILE).is_file():
         metrics_contract = str(folder / CONTRACT_FILE)
@@ -146,7 +152,13 @@ def submit_benchmark_from_folder(
     packages = _packages(folder, home=site.home)
     data_path, labels_path = read_paths(folder)
     reused = {
-        kind: _registered(site, package, name=_cube_name(name, package), owner=party)
+        kind: registered_package(
+            site,
+            package,
+            name=_cube_name(name, package),
+            owner=party,
+            fix="Give the benchmark another name with --name.",
+        )
         for kind, package in packages.items()
     }
     local = {
@@ -163,7 +175,7 @@ def submit_benchmark_from_folder(
     with scratch() as temporary:
         demo = _pack_demo(site, folder, temporary / "demo.tar.gz")
         cubes = {
-            kind: reused[kind] or _register(site, package, name=_cube_name(name, package), owner=owner)
+            kind: reused[kind] or register_package(site, package, name=_cube_name(name, package), owner=owner)
             for kind, package in packages.items()
         }
         submission = BenchmarkSubmission(
@@ -176,6 +188,7 @@ def submit_benchmark_from_folder(
             evaluator=cubes[Kind.EVALUATOR].id,
             metrics_contract=metrics_contract,
             owner=owner,
+            policy=policy,
         )
         submitted = submit_benchmark(site, submission)
     return replace(submitted, mlcubes=tuple(cubes.values()))
@@ -309,48 +322,6 @@ def _packages(folder: Path, *, home: Path) -> dict[Kind, Package]:
 
 def _cube_name(benchmark: str, package: Package) -> str:
     return f"{benchmark}-{package.name}"
-
-
-def _registered(site: Site, package: Package, *, name: str, owner: int | None) -> MLCubeView | None:
-    """The owner's MLCube of this name with exactly these files, None when the name is free.
-
-    Raises:
-        Conflict: it has other files.
-        InvalidInput: no MLCube can have this name.
-    """
-    MLCubeCreate.check(name=name)
-    views = site.api.mlcubes.list(owner=owner_filter(owner), name=name)
-    taken = next((view for view in views if owned_by(view.owner, owner)), None)
-    if taken is not None:
-        same = {key: ref.digest for key, ref in taken.files.items()} == {
-            key: str(file.digest) for key, file in package.files.items()
-        }
-        if same and taken.is_valid and taken.state is State.OPERATION:
-            forget_arrived(site, "mlcube", name)
-            return taken
-        raise Conflict(
-            "name_taken",
-            f"There is another MLCube named {name!r} (id {taken.id}) with other files.",
-            "Give the benchmark another name with --name.",
-        )
-    return None
-
-
-def _register(site: Site, package: Package, *, name: str, owner: str | None) -> MLCubeView:
-    from medperf.flows.mlcubes import MLCubeSubmission, submit_mlcube
-
-    files = {key: str(file.path) for key, file in package.files.items()}
-    return submit_mlcube(
-        site,
-        MLCubeSubmission(
-            name=name,
-            manifest=files["manifest"],
-            parameters=files.get("parameters"),
-            additional=files.get("additional"),
-            project=files.get("project"),
-            owner=owner,
-        ),
-    )
 
 
 def _pack_demo(site: Site, folder: Path, target: Path) -> Path:

@@ -183,7 +183,7 @@ def _five_steps(
     predictions = (infer.outputs / "output_path", infer.identities["output_path"])
     evaluate = runner.run(cubes.evaluator, "evaluate", {"predictions": predictions, "labels": prepared_labels})
     steps = (prepare, sanity, stats, infer, evaluate)
-    raw_metrics = _read_metrics(evaluate)
+    raw_metrics = read_metrics(evaluate)
     contract = contract or derive_contract(raw_metrics)
     metrics = check_metrics(contract, raw_metrics)
     report = CompatibilityReport(
@@ -329,7 +329,7 @@ def _resolve_data(site: Site, request: TestRequest, benchmark: BenchmarkView | N
     return demo_data(site, obtain_registered(site, benchmark.demo, name="demo data"))
 
 
-def _read_metrics(step: DoneStep) -> dict[str, Any]:
+def read_metrics(step: DoneStep) -> dict[str, Any]:
     """The evaluator's YAML with NaN and infinities as null, which is how the contract writes undefined."""
     example = "'AUC: {Edema: 0.91}'"
     document = _read_mapping(step, "evaluator", "metrics", limits.METRICS_BYTES, example=example, allow_nan=True)

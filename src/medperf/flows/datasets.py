@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medperf.domain.associations import Side, Status
 from medperf.domain.digests import Digest
 from medperf.domain.disclosure import Exit
 from medperf.domain.errors import Conflict, InvalidInput, MedPerfError, NotFound
@@ -53,6 +52,7 @@ __all__ = [
     "associate_dataset",
     "check_dataset",
     "create_dataset",
+    "join_benchmark",
     "list_datasets",
     "submit_dataset",
     "verified_dataset",
@@ -237,6 +237,14 @@ def associate_dataset(site: Site, reference: str, benchmark_id: int, *, yes: boo
     return send(site, Exit.ASSOCIATION, body, site.api.associations.ask, about=about, changed_only=True, yes=yes).answer
 
 
+def join_benchmark(
+    site: Site, reference: str, benchmark_id: int, *, owner: str | None = None, yes: bool = False
+) -> AssociationView:
+    """`submit_dataset`, then `associate_dataset`: what goes is shown piece by piece, and each is agreed to."""
+    submit_dataset(site, reference, owner=owner, yes=yes)
+    return associate_dataset(site, reference, benchmark_id, yes=yes)
+
+
 def withdraw_dataset(site: Site, reference: str, *, delete: bool = False, yes: bool = False) -> WithdrawnDataset:
     """Let nothing run on a dataset any more, and end its associations. What was released stays released.
 
@@ -270,7 +278,10 @@ def withdraw_dataset(site: Site, reference: str, *, delete: bool = False, yes: b
 
             body = DatasetUpdate.of(is_active=False)
             about = f"{_about(dataset)} (dataset {registered})"
-            view = send(site, Exit.DATASET_UPDATE, body, update, about=about, changed_only=True, yes=yes).answer
+            where = {"dataset": registered}
+            view = send(
+                site, Exit.DATASET_UPDATE, body, update, about=about, address=where, changed_only=True, yes=yes
+            ).answer
         ended = tuple(_ended(site, registered))
     if delete:
         others = [known for known in dataset.registered if known != instance]
@@ -290,18 +301,13 @@ def withdraw_dataset(site: Site, reference: str, *, delete: bool = False, yes: b
 
 def _ended(site: Site, dataset_id: int) -> Iterator[AssociationView]:
     """End what is pending or approved of a dataset."""
-    from medperf.wire.associations import AssociationDecision
+    from medperf.flows.associations import end_association
 
     for association in list(site.api.associations.list(dataset=dataset_id)):
         if association.status.has_ended:
             continue
-        status = Status.REVOKED
-        if association.status is Status.PENDING:
-            status = Status.CANCELLED if association.asked_by is Side.ASSET else Status.REJECTED
         try:
-            yield site.api.associations.decide(
-                association.id, AssociationDecision.of(status=status), idempotency_key=str(uuid.uuid4())
-            )
+            yield end_association(site, association)
         except Conflict as error:  # the other side was quicker
             site.emit(Note(f"Association {association.id} was not ended: {error.what}", level="warning"))
 

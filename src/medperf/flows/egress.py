@@ -29,6 +29,24 @@ Sendable = TypeVar("Sendable", bound=Body)
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """One yes to several bodies, see `medperf.flows.agreeing`.
+
+    Attributes:
+        bodies: exactly these, by exit and digest.
+        follows: and whatever later leaves by these exits.
+    """
+
+    consent: Agreed
+    bodies: frozenset[tuple[Exit, Digest]]
+    follows: frozenset[Exit]
+
+    def covers(self, exit: Exit, digest: Digest) -> bool:  # noqa: A002
+        """Whether nobody needs to be asked about this body again."""
+        return exit in self.follows or (exit, digest) in self.bodies
+
+
+@dataclass(frozen=True)
 class Sent(Generic[Answer]):
     """What the server said to it, and where the journal keeps it. ``again``: agreed to and perhaps sent by an earlier try."""
 
@@ -49,6 +67,8 @@ def send(
     changed_only: bool = False,
     yes: bool = False,
     keep: Callable[[Answer], None] | None = None,
+    agreement: Agreement | None = None,
+    fleeting: bool = False,
 ) -> Sent[Answer]:
     """Send one body about this site's data, if it may go and somebody agrees.
 
@@ -59,6 +79,8 @@ def send(
         changed_only: only the fields that were set are sent (``PATCH``).
         yes: the person said beforehand not to be asked. That counts only where the policy lets it go without a person.
         keep: called with the answer before the outbox forgets the body; what it writes down is not lost by a kill.
+        agreement: a yes that was given before for several bodies.
+        fleeting: of no use later: without an answer the outbox forgets it too.
 
     Raises:
         InvalidInput: ``not_disclosed``, ``bad_disclosure``, ``bad_policy``; nothing was sent.
@@ -74,7 +96,12 @@ def send(
     kind = f"{KIND}{exit.value}"
     digest = Digest.of(payload)
     before = _agreed_before(site, kind, credential.instance_id, digest)
-    consent = before.consent if before is not None else _agree(site, exit, document, about=about, yes=yes)
+    if before is not None:
+        consent = before.consent
+    elif agreement is not None and agreement.covers(exit, digest):
+        consent = agreement.consent
+    else:
+        consent = _agree(site, exit, document, about=about, yes=yes)
     key = workspace.pending.remember(kind, credential.instance_id, digest, payload)
     entry = workspace.egress.record(
         key=key,
@@ -92,6 +119,8 @@ def send(
         # A refusal is an answer: nothing was kept there. Silence is none: the key stays for the next try.
         if isinstance(error, ServerUnavailable):
             workspace.egress.note(entry.number, Event.UNANSWERED, error.code)
+            if fleeting:
+                workspace.pending.forget(key)
         else:
             workspace.egress.note(entry.number, Event.REFUSED, error.code)
             workspace.pending.forget(key)
@@ -101,6 +130,27 @@ def send(
         keep(answer)
     workspace.pending.forget(key)
     return Sent(answer, entry.number, consent, again=before is not None)
+
+
+def settle(site: Site, exit: Exit, became: Callable[[Mapping[str, Any]], bool | None]) -> None:  # noqa: A002
+    """Forget bodies that got no answer, where the server tells by now what became of them: nothing waits any more.
+
+    Args:
+        became: of a body: True: the server is as it said, so it arrived; False: whatever became of it is over; None: it still waits.
+    """
+    import json
+
+    from medperf.workspace.egress import Event
+
+    workspace, instance = site.workspace, site.credential().instance_id
+    for waiting in workspace.pending.ls(instance):
+        over = became(json.loads(waiting.body)) if waiting.kind == f"{KIND}{exit.value}" else None
+        if over is None:
+            continue
+        found = workspace.egress.find(instance, waiting.key)
+        if over and found is not None:
+            workspace.egress.note(found.number, Event.ANSWERED)
+        workspace.pending.forget(waiting.key)
 
 
 def disclosed(
@@ -127,9 +177,9 @@ def needs_person(site: Site, exit: Exit) -> bool:  # noqa: A002
     return may_go(site_policy(site), exit) is Mode.ASK
 
 
-def list_egress(site: Site, *, limit: int | None = None) -> list[EgressEntry]:
+def list_egress(site: Site, *, kind: Exit | None = None, limit: int | None = None) -> list[EgressEntry]:
     """Everything that left this site towards this server, newest first; no server is asked."""
-    return site.workspace.egress.ls(limit=limit)
+    return site.workspace.egress.ls(kind=kind, limit=limit)
 
 
 def view_egress(site: Site, number: int) -> EgressEntry:
@@ -146,16 +196,17 @@ def shown(exit: Exit, document: Mapping[str, Any], *, server: str, about: str) -
     import json
 
     lines = [f"{about[:1].upper()}{about[1:]}: this leaves the site for {server} ({RULES[exit].says}):"]
-    lines += [f"  {name}: {json.dumps(value, ensure_ascii=False)}" for name, value in _lines(document)]
+    lines += [f"  {name}: {json.dumps(value, ensure_ascii=False)}" for name, value in lines_of(document)]
     return "\n".join(lines)
 
 
-def _lines(document: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
+def lines_of(document: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
+    """Every field with its dotted name, in order."""
     found: list[tuple[str, Any]] = []
     for key, value in document.items():
         name = f"{above}{key}"
         if isinstance(value, Mapping) and value:
-            found += _lines(value, f"{name}.")
+            found += lines_of(value, f"{name}.")
         else:
             found.append((name, value))
     return found
@@ -163,6 +214,8 @@ def _lines(document: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]
 
 def _agreed_before(site: Site, kind: str, instance_id: str, digest: Digest) -> EgressEntry | None:
     """The journal's entry of an earlier try of this very body that got no answer: who agreed then need not agree again."""
+    if RULES[Exit(kind.removeprefix(KIND))].consent is Consent.AUTOMATIC:
+        return None
     pending = site.workspace.pending
     waiting = next(
         (entry for entry in pending.ls(instance_id) if entry.kind == kind and entry.body_digest == digest), None
@@ -174,25 +227,40 @@ def _agreed_before(site: Site, kind: str, instance_id: str, digest: Digest) -> E
 
 
 def _agree(site: Site, exit: Exit, document: dict[str, Any], *, about: str, yes: bool) -> Agreed:  # noqa: A002
-    from medperf.domain.sitepolicy import FILE_NAME
     from medperf.workspace.egress import Agreed
 
-    rule = RULES[exit]
-    if rule.consent is Consent.AUTOMATIC:
+    if RULES[exit].consent is Consent.AUTOMATIC:
         return Agreed.AUTOMATIC
     text = shown(exit, document, server=site.profile.server, about=about)
     if not needs_person(site, exit):
         site.emit(Note(text))
         return Agreed.POLICY
+    ask_person(site, exit, text, yes=yes)
+    return Agreed.PERSON
+
+
+def policy_asks(exit: Exit) -> Forbidden:  # noqa: A002
+    """The refusal of ``--yes`` where the policy has a person asked."""
+    from medperf.domain.sitepolicy import FILE_NAME
+
+    rule = RULES[exit]
+    allow = f', or let {FILE_NAME} allow it: [release] {rule.setting.value} = "automatic"' if rule.setting else ""
+    return Forbidden(
+        "policy_asks",
+        f"Nothing was sent: the site's policy has a person asked before this leaves ({rule.says}), so --yes does not count.",
+        f"Leave --yes out and answer{allow}.",
+    )
+
+
+def ask_person(site: Site, exit: Exit, text: str, *, yes: bool) -> None:  # noqa: A002
+    """Show what would leave, and have a person agree.
+
+    Raises:
+        Forbidden: ``not_agreed``, ``policy_asks``.
+    """
     if yes:
-        allow = f', or let {FILE_NAME} allow it: [release] {rule.setting.value} = "automatic"' if rule.setting else ""
-        raise Forbidden(
-            "policy_asks",
-            f"Nothing was sent: the site's policy has a person asked before this leaves ({rule.says}), so --yes does not count.",
-            f"Leave --yes out and answer{allow}.",
-        )
+        raise policy_asks(exit)
     if not site.ask.confirm(f"{text}\nSend exactly this?"):
         raise Forbidden(
             "not_agreed", "Nothing was sent: you did not agree.", "Run the same command again to be asked again."
         )
-    return Agreed.PERSON

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from medperf.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from medperf.domain.sitepolicy import SitePolicy
+    from medperf.domain.confinement import ConfinementPolicy
+    from medperf.domain.sitepolicy import SitePolicy, TaskLimits
     from medperf.flows.site import Site
 
 
@@ -40,6 +41,23 @@ def site_policy(site: Site) -> SitePolicy:
         ) from error
     _check_ours(path, info)
     return parse_policy(_text(path))
+
+
+def run_confinement(site: Site, policy: SitePolicy, task: str, asked: TaskLimits | None = None) -> ConfinementPolicy:
+    """What confines a task on real data: the policy's limits, which the profile and ``asked`` lower and never raise."""
+    from dataclasses import replace
+
+    from medperf.domain.sitepolicy import TaskLimits
+
+    wish, profile = asked or TaskLimits(), site.profile
+    wish = replace(
+        wish,
+        seconds=profile.timeouts.get(task) if wish.seconds is None else wish.seconds,
+        memory_bytes=profile.memory_bytes if wish.memory_bytes is None else wish.memory_bytes,
+    )
+    base = site.policy(task)
+    limits = policy.limits_for(task, wish, base=base.limits)
+    return replace(base, limits=limits, waived=base.waived | policy.waive)
 
 
 def _text(path: Path) -> str:

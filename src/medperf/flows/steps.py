@@ -6,14 +6,14 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from medperf.domain.confinement import Limits
+from medperf.domain.confinement import ConfinementPolicy, Limits
 from medperf.domain.digests import Digest
 from medperf.domain.errors import Interrupted, TaskFailed
 from medperf.domain.events import StepFinished, StepStarted
@@ -58,11 +58,18 @@ class LinkedEvent(threading.Event):
 
 
 class StepRunner:
-    """Runs tasks of cubes with one engine, through the workspace's sealed steps."""
+    """Runs tasks of cubes with one engine, through the workspace's sealed steps. Several threads may share one.
 
-    def __init__(self, site: Site, *, use_cache: bool) -> None:
+    Args:
+        policy: what confines a task of that name; None: as the profile says.
+    """
+
+    def __init__(
+        self, site: Site, *, use_cache: bool, policy: Callable[[str], ConfinementPolicy] | None = None
+    ) -> None:
         self.site = site
         self.use_cache = use_cache
+        self.policy = policy or site.policy
         self.containers_started = 0
         self._prepared: dict[Path, PreparedForm] = {}
         self._lock = threading.Lock()
@@ -115,8 +122,14 @@ class StepRunner:
         inputs: Mapping[str, tuple[Path, str]],
         *,
         cancel: threading.Event | None = None,
+        title: str | None = None,
+        check: Callable[[], None] | None = None,
     ) -> DoneStep:
         """One task with ``inputs`` (parameter -> path and its identity root), cached or now.
+
+        Args:
+            title: what events call it; None: the task's name.
+            check: called after the task and before its outputs are kept; what it raises keeps nothing.
 
         Raises:
             TaskFailed: the task did not succeed; nothing is kept but its log.
@@ -127,15 +140,16 @@ class StepRunner:
             raise Interrupted
         prepared = self.prepared(ready)
         key = self._key(ready, prepared, task, inputs)
-        return self._done(task, key) or self._run_now(ready, prepared, task, key, inputs, cancel)
+        title = title or task
+        return self._done(task, key, title) or self._run_now(ready, prepared, task, key, inputs, cancel, title, check)
 
-    def _done(self, task: str, key: Digest) -> DoneStep | None:
+    def _done(self, task: str, key: Digest, title: str) -> DoneStep | None:
         """The step if it was sealed before and may be used."""
         sealed = self.site.workspace.steps.lookup(key) if self.use_cache else None
         if sealed is None:
             return None
         seconds, identities = float(sealed.facts["seconds"]), dict(sealed.facts["identities"])
-        self.site.emit(StepFinished(task, seconds, cached=True))
+        self.site.emit(StepFinished(title, seconds, cached=True))
         return DoneStep(task, key, sealed.outputs, identities, seconds, cached=True)
 
     def _key(
@@ -161,14 +175,18 @@ class StepRunner:
         key: Digest,
         inputs: Mapping[str, tuple[Path, str]],
         cancel: threading.Event,
+        title: str,
+        check: Callable[[], None] | None,
     ) -> DoneStep:
         site = self.site
         with held(site, key, task=task, what=f"{task} of {ready.label}", cancel=cancel) as step:
-            done = self._done(task, key)
+            done = self._done(task, key, title)
             if done is not None:
                 return done
-            site.emit(StepStarted(task))
+            site.emit(StepStarted(title))
             outcome = self._fill(ready, prepared, task, inputs, step.outputs, step.log, cancel)
+            if check is not None:
+                check()
             identities = output_identities(step.outputs)
             facts: dict[str, Any] = {
                 "task": task,
@@ -177,7 +195,7 @@ class StepRunner:
                 "peak_memory_bytes": outcome.peak_memory_bytes,
             }
             sealed = step.seal(facts)
-        site.emit(StepFinished(task, outcome.seconds))
+        site.emit(StepFinished(title, outcome.seconds))
         return DoneStep(task, key, sealed.outputs, identities, outcome.seconds, cached=False)
 
     def key(self, ready: ReadyCube, task: str, inputs: Mapping[str, tuple[Path, str]]) -> Digest:
@@ -215,7 +233,7 @@ class StepRunner:
         given = {name: path for name, (path, _) in inputs.items()}
         given |= {parameter.name: outputs / parameter.name for parameter in declared.outputs}
         mounts = task_mounts(ready.cube, task, given)
-        run = TaskRun(task=task, mounts=mounts, log=log, policy=self.site.policy(task))
+        run = TaskRun(task=task, mounts=mounts, log=log, policy=self.policy(task))
         with self._lock:
             self.containers_started += 1
         outcome = self.site.engine.run(ready.cube, prepared, run, cancel=cancel, emit=self.site.emit)
@@ -228,7 +246,7 @@ class StepRunner:
         if outcome.reason == "cancelled":
             return Interrupted(f"Interrupted during {task}, which was stopped.")
         kept = self._keep_log(task, outcome.log)
-        limits = self.site.policy(task).limits
+        limits = self.policy(task).limits
         fix = {
             "time-limit": f"Allow more time with: medperf profile set --timeout {task}=SECONDS",
             "memory-limit": f"Allow more memory with: medperf profile set --memory-bytes {2 * limits.memory_bytes}",

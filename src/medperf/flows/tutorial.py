@@ -20,6 +20,7 @@ from medperf.flows.site import Site, SiteOptions
 from medperf.workspace.files import scratch, sweep_scratch
 
 Role = Literal["benchmark", "model", "data"]
+Part = Literal["benchmark", "model", "data", "all"]
 
 #: The tutorial's accounts. Their password is public, which is why seeding works on development servers only.
 TUTORIAL_USERS = {
@@ -30,7 +31,9 @@ TUTORIAL_USERS = {
 TUTORIAL_PASSWORD = "test"  # noqa: S105 - public, for development servers on this machine only
 CUBES = ("chexpert_prep", "xrv_densenet", "metrics")
 DATA = "mock_chexpert"
-BENCHMARK, SECOND_MODEL = "xrv", "xrv_densenet_2"
+MODEL, HOSPITAL = "xrv_linear", "hospital"
+BENCHMARK = "xrv"
+_DESCRIPTION = "Chest X-ray findings, the tutorial's benchmark"
 PATHS_YAML = "data_path: mock_chexpert/images\nlabels_path: mock_chexpert/labels\n"
 
 
@@ -61,7 +64,7 @@ def examples_folder() -> Path:
     """
     package = Path(medperf.__file__).parent
     for folder in (package / "_examples" / "chest_xray", package.parents[1] / "examples" / "chest_xray"):
-        if all((folder / name).is_dir() for name in (*CUBES, DATA)):
+        if all((folder / name).is_dir() for name in (*CUBES, DATA, MODEL, HOSPITAL)):
             return folder
     raise MedPerfError(
         "no_examples",
@@ -70,8 +73,11 @@ def examples_folder() -> Path:
     )
 
 
-def setup_tutorial(role: Role = "benchmark", *, folder: Path, force: bool = False) -> TutorialFolder:
+def setup_tutorial(part: Part = "benchmark", *, folder: Path, force: bool = False) -> TutorialFolder:
     """Copy what a role needs into ``folder``, whole or not at all.
+
+    Args:
+        part: ``all``: what every role needs, the benchmark's in a folder of its own that is ready for ``benchmark submit --from``.
 
     Raises:
         Conflict: the folder exists and ``force`` was not given, or it is not what this function made.
@@ -92,34 +98,49 @@ def setup_tutorial(role: Role = "benchmark", *, folder: Path, force: bool = Fals
             "Choose another one with --folder.",
         )
     source = examples_folder()
-    names = {"benchmark": (*CUBES, DATA), "model": ("xrv_densenet",), "data": (DATA,)}[role]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with scratch(folder.parent, prefix=prefix) as temporary:
         fresh = temporary / folder.name
         fresh.mkdir()
-        for name in names:
-            shutil.copytree(source / name, fresh / name, ignore=shutil.ignore_patterns("__pycache__", "deploy"))
+        for place in _PLACES[part]:
+            target = fresh / place
+            ignored = shutil.ignore_patterns("__pycache__", "deploy")
+            shutil.copytree(source / target.name, target, ignore=ignored)
+        if part == "all":
+            (fresh / _WHOLE / "paths.yaml").write_text(PATHS_YAML)
+        entries = tuple(sorted(entry.name for entry in fresh.iterdir()))
         if folder.exists():
             folder.rename(temporary / "old")  # removed in one instant: half a tutorial would not be known as one
         fresh.rename(folder)
-    following = {
-        "benchmark": "medperf test run --data_preparation {0}/chexpert_prep/mlcube/mlcube.yaml --model {0}/xrv_densenet/mlcube/mlcube.yaml "
-        "--evaluator {0}/metrics/mlcube/mlcube.yaml --data_path {0}/mock_chexpert/images --labels_path {0}/mock_chexpert/labels",
-        "model": "medperf test run --benchmark 1 --model {0}/xrv_densenet/mlcube/mlcube.yaml",
-        "data": "medperf benchmark ls",
-    }[role]
-    return TutorialFolder(path=folder, entries=tuple(sorted(names)), next=following.format(folder))
+    return TutorialFolder(path=folder, entries=entries, next=_NEXT[part].format(folder))
+
+
+_WHOLE = "benchmark"
+_PLACES: Mapping[Part, tuple[str, ...]] = {
+    "benchmark": (*CUBES, DATA),
+    "model": (MODEL,),
+    "data": (HOSPITAL,),
+    "all": (*(f"{_WHOLE}/{name}" for name in (*CUBES, DATA)), MODEL, HOSPITAL),
+}
+_NEXT: Mapping[Part, str] = {
+    "benchmark": (
+        "medperf test run --data_preparation {0}/chexpert_prep/mlcube/mlcube.yaml --model {0}/xrv_densenet/mlcube/mlcube.yaml "
+        "--evaluator {0}/metrics/mlcube/mlcube.yaml --data_path {0}/mock_chexpert/images --labels_path {0}/mock_chexpert/labels"
+    ),
+    "model": "medperf test run --benchmark 1 --model {0}/xrv_linear/mlcube/mlcube.yaml",
+    "data": (
+        "medperf dataset create --benchmark 1 --data_path {0}/hospital/images --labels_path {0}/hospital/labels --name hospital"
+    ),
+    "all": "medperf benchmark submit --from {0}/benchmark --name chest",
+}
 
 
 def _is_tutorial(folder: Path) -> bool:
     """Whether ``force`` may remove it: a folder of its own, with a tutorial's entries, that nobody stands in."""
-    inside = Path.cwd().is_relative_to(folder.resolve())
-    return (
-        folder.is_dir()
-        and not folder.is_symlink()
-        and not inside
-        and any((folder / name).is_dir() for name in (*CUBES, DATA))
-    )
+    if not folder.is_dir() or folder.is_symlink() or Path.cwd().is_relative_to(folder.resolve()):
+        return False
+    places = {folder / place for places in _PLACES.values() for place in places}
+    return any((place / mark).is_file() for place in places for mark in ("mlcube/mlcube.yaml", "labels/labels.csv"))
 
 
 def seed_server(
@@ -174,28 +195,47 @@ def seed_server(
                 if not changed:
                     raise _already_seeded(server, role)
                 return SeedResult(server=server, users=users, mlcubes=(), benchmarks=())
-            folder = setup_tutorial(folder=temporary / "folder").path
+            folder = setup_tutorial("all", folder=temporary / "folder").path
             with connect("testbenchmarkowner", TUTORIAL_PASSWORD, sub="owner") as owner:
                 benchmark = next(iter(owner.api.benchmarks.list(owner="me", name=BENCHMARK, limit=1)), None)
                 if benchmark is None:
                     changed = True
-                    (folder / "paths.yaml").write_text(PATHS_YAML)
                     benchmark = submit_benchmark_from_folder(
-                        owner, folder, name=BENCHMARK, description="Chest X-ray findings, the tutorial's benchmark"
+                        owner, folder / _WHOLE, name=BENCHMARK, description=_DESCRIPTION
                     ).benchmark
-            if benchmark.approval is not Approval.APPROVED:
-                changed = True
-                decide_benchmark(admin, benchmark.id, approve=True, reason="tutorial")
-                emit(Note(f"Benchmark {benchmark.id} is approved.", level="success"))
-            cubes: tuple[int, ...] = (benchmark.preparator, benchmark.reference_model, benchmark.evaluator)
-            if role == "data":
-                with connect("testmodelowner", TUTORIAL_PASSWORD, sub="model") as owner:
-                    second = next(iter(owner.api.mlcubes.list(owner="me", name=SECOND_MODEL, limit=1)), None)
-                    changed = changed or second is None
-                    cubes += (second.id if second is not None else _second_model(owner, folder),)
+                if benchmark.approval is not Approval.APPROVED:
+                    changed = True
+                    decide_benchmark(admin, benchmark.id, approve=True, reason="tutorial")
+                    emit(Note(f"Benchmark {benchmark.id} is approved.", level="success"))
+                cubes: tuple[int, ...] = (benchmark.preparator, benchmark.reference_model, benchmark.evaluator)
+                if role == "data":
+                    with connect("testmodelowner", TUTORIAL_PASSWORD, sub="model") as asking:
+                        model, joined = _second_model(asking, owner, benchmark.id, folder / MODEL)
+                    changed, cubes = changed or joined, (*cubes, model)
             if not changed:
                 raise _already_seeded(server, role)
         return SeedResult(server=server, users=users, mlcubes=cubes, benchmarks=(benchmark.id,))
+
+
+def _second_model(site: Site, owner: Site, benchmark: int, folder: Path) -> tuple[int, bool]:
+    """The model owner's MLCube, in the benchmark; and whether anything had to be done for that.
+
+    Args:
+        site: the model owner's.
+        owner: the benchmark owner's.
+    """
+    from medperf.domain.associations import Status
+    from medperf.flows.associations import Which, decide_association
+    from medperf.flows.folders import submit_mlcube_from_folder
+    from medperf.flows.joining import associate_model
+
+    model = submit_mlcube_from_folder(site, folder).id
+    asked = associate_model(site, benchmark, model, yes=True)
+    if asked.association.status is Status.APPROVED:
+        return model, False
+    decide_association(owner, Which(id=asked.association.id), Status.APPROVED, reason="tutorial")
+    site.emit(Note(f"MLCube {model} is in benchmark {benchmark}.", level="success"))
+    return model, True
 
 
 def _already_seeded(server: str, role: Role) -> Conflict:
@@ -204,23 +244,6 @@ def _already_seeded(server: str, role: Role) -> Conflict:
         f"{server} has everything of the {role} tutorial already.",
         "Go on with it, or start afresh with: medperf server reset",
     )
-
-
-def _second_model(site: Site, folder: Path) -> int:
-    """The model owner's own MLCube."""
-    from medperf.flows.mlcubes import MLCubeSubmission, submit_mlcube
-    from medperf.flows.packaging import package_mlcube
-
-    package = package_mlcube(folder / "xrv_densenet" / "mlcube", home=site.home)
-    files = {key: str(file.path) for key, file in package.files.items()}
-    submission = MLCubeSubmission(
-        name=SECOND_MODEL,
-        manifest=files["manifest"],
-        parameters=files["parameters"],
-        additional=files["additional"],
-        project=files["project"],
-    )
-    return submit_mlcube(site, submission).id
 
 
 def _known_certificate(environ: Mapping[str, str], cwd: Path, server: str) -> Path | None:

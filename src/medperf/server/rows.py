@@ -31,7 +31,14 @@ async def together(tx: Transaction, owner_id: int) -> list[int]:
 
 
 async def check_room(
-    server: ServerContext, tx: Transaction, table: sa.Table, owner_id: int, *, most: int, things: str, column: str = "owner_id"
+    server: ServerContext,
+    tx: Transaction,
+    table: sa.Table,
+    owner_id: int,
+    *,
+    most: int,
+    things: str,
+    column: str = "owner_id",
 ) -> None:
     """Refuse one row more than an owner may have. Rows are counted once in a while: see `medperf.server.limiter.Allowances`.
 

@@ -6,15 +6,29 @@ What a site sends about a dataset has exactly the fields that `medperf.domain.di
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from medperf.domain import limits
 from medperf.domain.associations import Asset, Side, Status
 from medperf.wire.executions import Reason
 from medperf.wire.models import Body, CompatibilityReport, Id, PartyRef, Sha256, View
+
+
+_OF_DATASET: dict[str, Any] = {
+    "dataset": {"type": "integer"},
+    "preparator": {"type": "integer"},
+    "identity": {"type": "string"},
+    "statistics_digest": {"type": "string"},
+}
+_OF_MODEL: dict[str, Any] = {"model": {"type": "integer"}, "report": {"type": "object"}}
+
+
+def _only(fields: dict[str, Any], *others: str) -> dict[str, Any]:
+    """For the API's description: all of these fields, and none of the others."""
+    return {"required": list(fields), "properties": fields | {name: {"type": "null"} for name in others}}
 
 
 class AssociationCreate(Body):
@@ -25,6 +39,10 @@ class AssociationCreate(Body):
         preparator, identity, statistics_digest: of the dataset, as registered; with a dataset, and only then.
         report: the compatibility test of the model with this benchmark; with a model, and only then.
     """
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [_only(_OF_DATASET, *_OF_MODEL), _only(_OF_MODEL, *_OF_DATASET)]}
+    )
 
     uuid: UUID
     benchmark: Id
@@ -53,6 +71,15 @@ class AssociationInvite(Body):
         uuid: of this request, made by who asks; the same again changes nothing.
         report: the compatibility test of the model, where the benchmark's owner made it; else the model's owner sends it to approve.
     """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                _only({"dataset": {"type": "integer"}}, *_OF_MODEL),
+                _only({"model": {"type": "integer"}}, "dataset"),
+            ]
+        }
+    )
 
     uuid: UUID
     dataset: Id | None = None

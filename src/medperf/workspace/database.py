@@ -24,6 +24,7 @@ _SQLITE_BYTES = 128 * 1024
 TABLES = (
     *("files", "steps", "leases", "reports", "pending"),
     *("datasets", "dataset_indexes", "dataset_registrations", "egress", "egress_events"),
+    *("runs", "acceptances"),
 )
 #: Each entry brings the schema from its index to the next version, in one transaction.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -64,6 +65,21 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             for table in ("egress", "egress_events")
             for action in ("UPDATE", "DELETE")
         ),
+    ),
+    (
+        """CREATE TABLE runs (
+            number INTEGER PRIMARY KEY AUTOINCREMENT, uuid TEXT NOT NULL UNIQUE, instance_id TEXT NOT NULL, benchmark INTEGER NOT NULL,
+            dataset TEXT NOT NULL, dataset_id INTEGER NOT NULL, model INTEGER NOT NULL, model_name TEXT NOT NULL, execution INTEGER,
+            attempt INTEGER, state TEXT NOT NULL, failure TEXT, message TEXT NOT NULL, log TEXT NOT NULL, metrics TEXT,
+            contract TEXT NOT NULL, steps TEXT NOT NULL, disclosure TEXT, holder TEXT NOT NULL, created_at TEXT NOT NULL,
+            modified_at TEXT NOT NULL, UNIQUE (instance_id, execution, attempt)
+        )""",
+        "CREATE INDEX runs_of ON runs (instance_id, benchmark, dataset, model)",
+        """CREATE TABLE acceptances (
+            digest TEXT NOT NULL, form TEXT NOT NULL, accepted INTEGER NOT NULL, model INTEGER NOT NULL, name TEXT NOT NULL,
+            owner INTEGER NOT NULL, owner_name TEXT NOT NULL, resources TEXT NOT NULL, who TEXT NOT NULL, at TEXT NOT NULL,
+            PRIMARY KEY (digest, form)
+        ) WITHOUT ROWID""",
     ),
 )
 

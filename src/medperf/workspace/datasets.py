@@ -10,7 +10,7 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -266,6 +266,22 @@ class Datasets:
             )
         return self.get(uuid)
 
+    def describe(self, uuid: str, *, name: str | None = None, **facts: str) -> LocalDataset:
+        """Say other words of it. ``facts``: description, location, site_label.
+
+        Raises:
+            Conflict: ``dataset_name_taken``.
+        """
+        dataset = self.get(uuid)
+        words = canonical_json(asdict(replace(dataset.facts, **facts))).decode()  # type: ignore[arg-type] # texts, by name
+        with self._database.writing() as connection:
+            if name is not None and name != dataset.name:
+                self._refuse_name(connection, name)
+            connection.execute(
+                "UPDATE datasets SET name = ?, facts = ? WHERE uuid = ?", (name or dataset.name, words, uuid)
+            )
+        return self.get(uuid)
+
     def remove(self, uuid: str) -> None:
         """Forget a dataset and delete its prepared data, the records it was made from stay."""
         folder, trash = self._folder / uuid, self._folder / temporary_name()
@@ -292,6 +308,9 @@ class Datasets:
                 f"Use that one: medperf dataset view {same[1][:8]}",
                 details={"dataset": same[1]},
             )
+        self._refuse_name(connection, name)
+
+    def _refuse_name(self, connection: sqlite3.Connection, name: str) -> None:
         taken = connection.execute("SELECT uuid FROM datasets WHERE name = ?", (name,)).fetchone()
         if taken is not None:
             raise Conflict(

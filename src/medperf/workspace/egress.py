@@ -69,7 +69,10 @@ class EgressEntry:
 
 _ALL = "SELECT number, key, kind, instance_id, server, about, consent, body, at FROM egress "
 _BY_KEY = _ALL + "WHERE instance_id = ? AND key = ?"
-_NEWEST = _ALL + "WHERE instance_id = ? OR ? IS NULL ORDER BY number DESC LIMIT ?"
+_NEWEST = (
+    _ALL
+    + "WHERE (instance_id = :instance OR :instance IS NULL) AND (kind = :kind OR :kind IS NULL) ORDER BY number DESC LIMIT :limit"
+)
 _ONE = _ALL + "WHERE number = ?"
 _Row = tuple[int, str, str, str, str, str, str, bytes, str]
 
@@ -118,9 +121,11 @@ class Egress:
         found = self._read(_BY_KEY, (instance_id, key))
         return found[0] if found else None
 
-    def ls(self, *, instance_id: str | None = None, limit: int | None = None) -> list[EgressEntry]:
+    def ls(
+        self, *, instance_id: str | None = None, kind: Exit | None = None, limit: int | None = None
+    ) -> list[EgressEntry]:
         """Entries, newest first."""
-        return self._read(_NEWEST, (instance_id, instance_id, -1 if limit is None else limit))
+        return self._read(_NEWEST, {"instance": instance_id, "kind": kind, "limit": -1 if limit is None else limit})
 
     def get(self, number: int) -> EgressEntry:
         """One entry.
@@ -135,7 +140,7 @@ class Egress:
             )
         return found[0]
 
-    def _read(self, query: str, values: tuple[Any, ...]) -> list[EgressEntry]:
+    def _read(self, query: str, values: tuple[Any, ...] | dict[str, Any]) -> list[EgressEntry]:
         with self._database.reading() as connection:
             if connection is None:
                 return []

@@ -77,8 +77,8 @@ class Partials:
         except OSError:
             return 0
 
-    def sweep(self) -> int:
-        """Remove what nobody continued for `KEEP_SECONDS`. Returns how many."""
+    def sweep(self, *, keep_seconds: float = KEEP_SECONDS) -> int:
+        """Remove what nobody continued for so long. Returns how many."""
         removed = 0
         try:
             names = [name for name in os.listdir(self._folder) if _NAME.fullmatch(name)]  # noqa: PTH208 - names only
@@ -90,7 +90,7 @@ class Partials:
                 if path.suffix:
                     if not path.with_suffix("").exists():
                         path.unlink()
-                elif abs(time.time() - path.lstat().st_mtime) > KEEP_SECONDS:  # the clock may have been set back, too
+                elif abs(time.time() - path.lstat().st_mtime) >= keep_seconds:  # the clock may have been set back, too
                     removed += self._drop(path)
         return removed
 

@@ -134,6 +134,44 @@ class Steps:
             with self._database.writing() as connection:
                 connection.execute("DELETE FROM leases WHERE key = ? AND holder = ?", (key, me.token))
 
+    def ls(self) -> list[SealedStep]:
+        """All sealed steps, oldest first, for whoever cleans up; whether their outputs are intact is not looked at."""
+        with self._database.reading() as connection:
+            rows = (
+                connection.execute("SELECT key, task, facts, sealed_at FROM steps ORDER BY sealed_at").fetchall()
+                if connection
+                else []
+            )
+        return [
+            SealedStep(Digest(key), task, self._folder / Digest(key).hex, json.loads(facts), sealed_at)
+            for key, task, facts, sealed_at in rows
+        ]
+
+    def folder(self, key: Digest) -> Path:
+        """Where the outputs of this step lie, if it was sealed."""
+        return self._folder / key.hex
+
+    def holds(self, key: Digest) -> bool:
+        """Whether outputs of this step lie here, intact or not."""
+        return self.folder(key).is_dir()
+
+    def running(self) -> list[tuple[str, int]]:
+        """What living processes are doing: task and process id."""
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT task, holder FROM leases").fetchall() if connection else []
+        holders = [(task, Process.parse(holder)) for task, holder in rows]
+        return [(task, holder.pid) for task, holder in holders if holder is not None and holder.alive]
+
+    def remove(self, key: Digest) -> bool:
+        """Forget a sealed step and delete its outputs. A kill in between leaves nothing that would be taken for a step."""
+        trash = self._folder / temporary_name()
+        with self._database.writing() as connection, explained(self._folder):
+            known = connection.execute("DELETE FROM steps WHERE key = ?", (key,)).rowcount
+            with contextlib.suppress(FileNotFoundError):
+                (self._folder / key.hex).rename(trash)
+        remove(trash)
+        return bool(known)
+
     def sweep(self) -> int:
         """Remove folders and leases of dead processes, and folders that no row names. Returns how many."""
         removed = 0

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from medperf.domain.digests import Digest
+from medperf.domain.errors import InvalidInput
 from medperf.workspace.database import Database
 from medperf.workspace.files import explained, make_private, sync_folder
-from medperf.workspace.partials import Partials, PartialWriter
+from medperf.workspace.partials import KEEP_SECONDS, Partials, PartialWriter
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One file. ``modified``: seconds since 1970, when it was downloaded."""
+
+    digest: Digest
+    size: int
+    modified: float
 
 
 class Store:
@@ -83,9 +95,24 @@ class Store:
         """How far the download of ``key`` is."""
         return self._partials.bytes(key)
 
-    def sweep(self) -> int:
-        """Remove downloads that nobody continued for long."""
-        return self._partials.sweep()
+    def ls(self) -> list[StoredFile]:
+        """All files, for whoever cleans up; they are not read."""
+        found = []
+        for path in sorted((self._folder / "sha256").glob("[0-9a-f][0-9a-f]/*")):
+            with contextlib.suppress(FileNotFoundError, InvalidInput):
+                info = path.lstat()
+                found.append(StoredFile(Digest(f"sha256:{path.name}"), info.st_size, info.st_mtime))
+        return found
+
+    def remove(self, digest: Digest) -> None:
+        """Delete a file; whoever has it open reads it to its end."""
+        with self._database.writing() as connection, explained(self._folder):
+            connection.execute("DELETE FROM files WHERE digest = ?", (digest,))
+            self._final(digest).unlink(missing_ok=True)
+
+    def sweep(self, *, keep_seconds: float = KEEP_SECONDS) -> int:
+        """Remove downloads that nobody continued for so long. Returns how many."""
+        return self._partials.sweep(keep_seconds=keep_seconds)
 
     def _keep(self, finished: Path, digest: Digest) -> None:
         """Give a finished file its name: synced, read-only, renamed, recorded, in this order."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from medperf.workspace.acceptances import Acceptances
 from medperf.workspace.database import Database
 from medperf.workspace.datasets import Datasets
 from medperf.workspace.egress import Egress
@@ -13,6 +14,7 @@ from medperf.workspace.files import explained, size_of
 from medperf.workspace.pending import Pending
 from medperf.workspace.preparing import Preparing
 from medperf.workspace.reports import Reports
+from medperf.workspace.runs import Runs
 from medperf.workspace.steps import Steps
 from medperf.workspace.store import Store
 
@@ -29,6 +31,8 @@ class Workspace:
         preparing: what is on its way to become a dataset.
         datasets: what was prepared.
         egress: every body about this site's data that left.
+        runs: attempts to run a model on a dataset.
+        acceptances: models that a person here accepted or refused.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,6 +43,8 @@ class Workspace:
         self.reports = Reports(self._database)
         self.pending = Pending(self._database)
         self.egress = Egress(self._database)
+        self.runs = Runs(self._database)
+        self.acceptances = Acceptances(self._database)
         self.preparing = Preparing(path / "preparing", self._database)
         self.datasets = Datasets(path / "datasets", self._database, preparing=self.preparing.folder)
 

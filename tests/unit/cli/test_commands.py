@@ -16,6 +16,7 @@ from medperf.flows.accounts import LoginResult, LogoutResult, StatusReport
 from medperf.flows.benchmarks import BenchmarkSubmission, BenchmarkSubmitted
 from medperf.flows.compatibility import TestRequest, TestResult, TestSummary
 from medperf.flows.doctor import Check, DoctorReport
+from medperf.flows.editing import BenchmarkPolicy
 from medperf.flows.mlcubes import MLCubeSubmission
 from medperf.flows.packaging import Package, PackagedFile
 from medperf.flows.tutorial import SeedResult, TutorialFolder
@@ -388,6 +389,7 @@ def test_benchmark_submit_from_a_folder(shell: Any, make: Any) -> None:
         "metrics_contract": None,
         "no_cache": False,
         "owner": None,
+        "policy": BenchmarkPolicy(),
     }
     assert calls[0][1] == given
     shell.run("benchmark", "submit", "--from", "tutorial", "--metrics-contract", "c.yaml")

@@ -91,8 +91,10 @@ def test_the_list() -> None:
     which = {"execution", "attempt"}
     assert {way.value: set(rule.names) for way, rule in RULES.items()} == {
         "dataset_registration": described | {"uuid", "owner", "preparator", "supersedes", "identity", "raw_identity"},
-        "dataset_update": described | {"is_valid", "is_active", "identity"},
+        "dataset_update": described | {"dataset", "is_valid", "is_active", "identity"},
         "association": {"uuid", "benchmark", "dataset", "preparator", "identity", "statistics_digest"},
+        "association_approval": {"association", "status", "reason"},
+        "association_end": {"association", "status", "reason"},
         "execution": pinned
         | {"uuid", "benchmark", "dataset", "model", "reason", "identity", "contract"}
         | {"data_check", "engine", "architecture"},
@@ -114,13 +116,25 @@ def test_every_line_says_who_agrees() -> None:
     assert {rule.setting for rule in RULES.values() if rule.setting} == set(Setting)
     always = {way for way, rule in RULES.items() if rule.consent is Consent.ALWAYS_ASK}
     assert always == {Exit.WITHHOLDING, Exit.RETRACTION}
-    assert {way for way, rule in RULES.items() if rule.consent is Consent.AUTOMATIC} == {Exit.PROGRESS}
+    automatic = {way for way, rule in RULES.items() if rule.consent is Consent.AUTOMATIC}
+    assert automatic == {Exit.PROGRESS, Exit.ASSOCIATION_END}
 
 
 def test_nothing_automatic_holds_what_a_person_or_container_wrote() -> None:
-    for rule in RULES.values():
+    for way, rule in RULES.items():
         if rule.consent is Consent.AUTOMATIC:
-            assert not {field.shape for field in rule.fields} & {Shape.LINE, Shape.TEXT, Shape.CONTRACT, Shape.DIGEST}
+            written = {field.name for field in rule.fields if field.shape in (Shape.LINE, Shape.TEXT)}
+            # The reason for ending an association is typed with the very command that ends it.
+            assert written <= ({"reason"} if way is Exit.ASSOCIATION_END else set())
+            assert not {field.shape for field in rule.fields} & {Shape.CONTRACT, Shape.DIGEST}
+
+
+def test_joining_and_ending_are_not_the_same() -> None:
+    """What ends an association goes unasked; it can never be used to say yes."""
+    for status in ("PENDING", "APPROVED"):
+        assert refused(Exit.ASSOCIATION_END, {"association": 1, "status": status}).code == "bad_disclosure"
+    for status in ("PENDING", "REJECTED", "CANCELLED", "REVOKED"):
+        assert refused(Exit.ASSOCIATION_APPROVAL, {"association": 1, "status": status}).code == "bad_disclosure"
 
 
 def test_free_text_leaves_only_in_what_people_type() -> None:

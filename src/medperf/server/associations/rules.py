@@ -9,15 +9,14 @@ import orjson
 from medperf.domain.associations import Asset
 from medperf.domain.eligibility import Fitness, Refusal, join_refusals
 from medperf.domain.errors import InvalidInput
-from medperf.domain.metrics import check_metrics, contract_from_document
+from medperf.domain.metrics import contract_from_document
 from medperf.domain.states import Approval, Kind, State
 from medperf.domain.statistics import check_statistics, derive_statistics_contract
 from medperf.domain.values import nested
-from medperf.server.benchmarks.rules import RegisteredCube, check_steps, check_tested
+from medperf.server.benchmarks.rules import RegisteredCube
 from medperf.wire.associations import AssociationCreate
 from medperf.wire.models import CompatibilityReport
-
-_TEST = "Run the compatibility test of the model with this benchmark again: medperf test run -b {} -m {}"
+from medperf.wire.reports import check_model_report, check_tested
 
 
 def fitness_of_benchmark(benchmark: Any) -> Fitness:
@@ -113,22 +112,14 @@ def check_report(benchmark: Any, report: CompatibilityReport) -> None:
         InvalidInput: ``demo_mismatch``, ``report_mismatch``, ``missing_step``, ``bad_metrics``, ``metrics_contract``, ``bad_statistics``,
             ``statistics_contract``.
     """
-    fix = _TEST.format(benchmark.id, report.model.mlcube or "MODEL")
-    demo = orjson.loads(benchmark.demo)["digest"]
-    if report.demo_digest != demo:
-        raise InvalidInput(
-            "demo_mismatch",
-            f"The report was made with demo data {report.demo_digest or 'of unknown digest'}, but the benchmark's is {demo}.",
-            fix,
-        )
-    if report.prepared_identity != benchmark.prepared_identity:
-        raise InvalidInput(
-            "report_mismatch", "The prepared demo data of the report is not that of the benchmark's own test.", fix
-        )
-    check_steps(report)
-    check_metrics(contract_from_document(orjson.loads(benchmark.metrics_contract)), report.metrics)
-    contract = derive_statistics_contract(orjson.loads(benchmark.report)["statistics"])
-    check_statistics(contract, report.statistics)
+    check_model_report(
+        report,
+        benchmark_id=benchmark.id,
+        demo_digest=orjson.loads(benchmark.demo)["digest"],
+        prepared_identity=benchmark.prepared_identity,
+        metrics=contract_from_document(orjson.loads(benchmark.metrics_contract)),
+        statistics=derive_statistics_contract(orjson.loads(benchmark.report)["statistics"]),
+    )
 
 
 def check_tested_cubes(

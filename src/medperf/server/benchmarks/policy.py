@@ -36,11 +36,6 @@ def may_update(standing: Standing, changes: Set[str]) -> Verdict:
     return decide_all(sorted(actions), standing)
 
 
-def may_set_policy(standing: Standing) -> Verdict:
-    """May the actor say whose requests it approves by itself?"""
-    return decide(Action.ASSOCIATION_SET_POLICY, standing)
-
-
 def may_decide(standing: Standing) -> Verdict:
     """May the actor approve or reject it?"""
     return decide(Action.BENCHMARK_DECIDE, standing)

@@ -9,10 +9,8 @@ from medperf.domain.errors import InvalidInput
 from medperf.domain.metrics import MetricsContract, check_metrics, contract_from_document
 from medperf.domain.states import Kind, State
 from medperf.domain.statistics import derive_statistics_contract
-from medperf.domain.steps import COMPATIBILITY_TASKS
 from medperf.wire.models import BenchmarkCreate, CompatibilityReport, FileRef, TestedCube
-
-_TEST = "Run the compatibility test again on the registered MLCubes: medperf test"
+from medperf.wire.reports import check_steps, check_tested
 
 
 @dataclass(frozen=True)
@@ -53,17 +51,6 @@ def check_report(wanted: BenchmarkCreate) -> MetricsContract:
     return contract
 
 
-def check_steps(report: CompatibilityReport) -> None:
-    """Whether all of the test ran.
-
-    Raises:
-        InvalidInput: ``missing_step``.
-    """
-    missing = [task for task in COMPATIBILITY_TASKS if task not in {step.task for step in report.steps}]
-    if missing:
-        raise InvalidInput("missing_step", f"The report lacks the task {missing[0]!r}.", _TEST)
-
-
 def check_cubes(wanted: BenchmarkCreate, cubes: Mapping[int, RegisteredCube]) -> None:
     """``cubes`` holds what the actor may see.
 
@@ -100,30 +87,3 @@ def _tested(report: CompatibilityReport, part: str) -> TestedCube:
     found = getattr(report, _REPORT_FIELD[part])
     assert isinstance(found, TestedCube)
     return found
-
-
-def check_tested(label: str, cube: RegisteredCube, tested: TestedCube) -> None:
-    """Whether exactly this MLCube was tested.
-
-    Raises:
-        InvalidInput: ``report_mismatch``, ``form_mismatch``.
-    """
-    if tested.mlcube is not None and tested.mlcube != cube.id:
-        raise InvalidInput("report_mismatch", f"The report's {label} is MLCube {tested.mlcube}, not {cube.id}.", _TEST)
-    registered = {name: ref.digest for name, ref in cube.files.items()}
-    differing = sorted({name for name, _ in registered.items() ^ tested.files.items()})
-    if differing:
-        raise InvalidInput(
-            "report_mismatch",
-            f"The {label} that was tested differs from MLCube {cube.id} in {', '.join(differing)}.",
-            _TEST,
-        )
-    if tested.form not in cube.forms:
-        raise InvalidInput(
-            "form_mismatch", f"The {label} was tested as {tested.form!r}, which MLCube {cube.id} does not have.", _TEST
-        )
-    for name, digest in cube.forms[tested.form].items():
-        if tested.form_digests.get(name, digest) != digest:
-            raise InvalidInput(
-                "form_mismatch", f"The {label} was tested with another {name!r} than MLCube {cube.id} has.", _TEST
-            )

@@ -71,8 +71,8 @@ async def create(server: ServerContext, actor: Actor, sent: Sent[BenchmarkCreate
 
     async def make(tx: Transaction) -> Created:
         owner_id = await owner_for(tx, actor, wanted.owner, Attempt.BENCHMARK_REGISTER)
-        if any(entry.mode is not AutoMode.NEVER for entry in (wanted.auto_models, wanted.auto_datasets)):
-            require(policy.may_set_policy(await standing(tx, actor, owner_id)))
+        if opened := _opened(wanted):
+            require(policy.may_update(await standing(tx, actor, owner_id), opened))
         await check_room(server, tx, benchmarks, owner_id, most=server.settings.benchmark_count, things="benchmarks")
         ids = {part: getattr(wanted, part) for part in rules.PARTS}
         rows = await mlcubes.get_many(tx, actor, set(ids.values()))
@@ -131,6 +131,12 @@ def policy_values(name: str, wanted: AutoPolicy) -> dict[str, Any]:
     """
     approval = wanted.approval()
     return {name: approval.mode.value, f"{name}_parties": dump_text(sorted(approval.parties))}
+
+
+def _opened(wanted: BenchmarkCreate) -> set[str]:
+    """The fields of a new benchmark that open it to others by themselves: who operates for its owner may not decide that alone."""
+    fields = {name for name in ("auto_models", "auto_datasets") if getattr(wanted, name).mode is not AutoMode.NEVER}
+    return fields if wanted.results_visibility is ResultsVisibility.OWNERS else fields | {"results_visibility"}
 
 
 def _columns(wanted: BenchmarkUpdate, changes: dict[str, Any]) -> dict[str, Any]:
