@@ -15,7 +15,7 @@ help: ## list the targets
 setup: ## install everything a developer needs
 	@scripts/setup.sh dev
 
-demo: ## play the benchmark owner's tutorial on this machine (KEEP=1 keeps what it made)
+demo: ## play the tutorials of all three roles on this machine (KEEP=1 keeps what it made)
 	@scripts/setup.sh server
 	@$(BIN)/python scripts/demo.py
 

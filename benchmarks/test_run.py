@@ -74,10 +74,9 @@ class Bare:
         cube, handle = self.cubes[name], self.prepared[name].handle
         out.mkdir()
         declared = cube.manifest.tasks[task]
-        binds = [
-            Bind(cube.folder.parent / "project", PROJECT),
-            Bind(handle.environment.site, site_packages(handle.interpreter)),
-        ]
+        binds = [Bind(cube.folder.parent / "project", PROJECT)]
+        if handle.environment is not None:
+            binds.append(Bind(handle.environment.site, site_packages(handle.interpreter)))
         words = [f"{VENV}/bin/python", f"{PROJECT}/mlcube.py", task]
         for parameter in declared.inputs:
             host = given.get(parameter.name) or cube.workspace / str(parameter.default)

@@ -131,10 +131,12 @@ def what_leaves() -> str:
             fields.append(f"| `{exit_.value}` | `{field.name}` | {holds} |")
     text = LEAVES.read_text(encoding="utf-8")
     for title, table in (("The list", kinds), ("Every field", fields)):
-        section = f"## {title}\n\n" + "\n".join(table) + "\n"
-        text, count = re.subn(rf"^## {title}\n.*?(?=^## |\Z)", lambda _: f"{section}\n", text, flags=re.M | re.S)
-        if count != 1:
-            raise SystemExit(f"{LEAVES.relative_to(ROOT)} must have the heading {title!r} once")
+        before, heading, after = text.partition(f"\n## {title}\n")
+        if not heading:
+            raise SystemExit(f"{LEAVES.relative_to(ROOT)} must have the heading {title!r}")
+        following = after.find("\n## ")
+        rest = after[following:] if following >= 0 else ""
+        text = "\n".join([before + heading, *table, rest.lstrip("\n") and f"\n{rest.lstrip(chr(10))}"])
     return text.rstrip("\n") + "\n"
 
 

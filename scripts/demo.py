@@ -1,4 +1,4 @@
-"""Play the benchmark owner's tutorial on this machine, live, with everything in a temporary folder.
+"""Play the tutorials of all three roles on this machine, live, with everything in a temporary folder: from an empty server to a leaderboard.
 
 Usage: ``make demo`` (or ``.venv/bin/python scripts/demo.py``). ``KEEP=1`` keeps the folder. Exits with 0 when every step did what
 the tutorial says, with 1 and the step that failed otherwise, with 130 after Ctrl-C. Nothing is left running in any case.
@@ -6,177 +6,25 @@ the tutorial says, with 1 and the step that failed otherwise, with 130 after Ctr
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import re
 import shlex
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from demo_player import DemoFailed, Interrupts, Player
+
 PORT = 8000
-START_SECONDS = 60
 # Packages of the example MLCubes stay there, so that only the first run downloads them; `make clean` removes them.
 PACKAGES = Path(__file__).resolve().parents[1] / ".venv" / "medperf-cache"
 CUBES = {"chexpert_prep": "my-prep-cube", "xrv_densenet": "my-modelref-cube", "metrics": "my-metrics-cube"}
-
-
-class DemoFailed(Exception):
-    """A step did something else than the tutorial says."""
-
-
-class Interrupts:
-    """SIGINT and SIGTERM as ``KeyboardInterrupt``, which can be put off for a moment and is never lost."""
-
-    def __init__(self) -> None:
-        self._holding = self._pending = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._arrived)
-
-    def _arrived(self, *_: object) -> None:
-        if self._holding:
-            self._pending = True
-        else:
-            raise KeyboardInterrupt
-
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """An interrupt that comes inside is raised at the end."""
-        self._holding = True
-        try:
-            yield
-        finally:
-            self._holding = False
-            if self._pending:
-                self._pending = False
-                raise KeyboardInterrupt
-
-
-class Player:
-    """Types commands: prints each as a person would see it, passes its output on as it comes, and keeps times.
-
-    Args:
-        folder: the working folder, as a checkout would be.
-        environ: what the commands see.
-        interrupts: who holds a Ctrl-C back while a process is being started.
-    """
-
-    def __init__(self, folder: Path, environ: Mapping[str, str], interrupts: Interrupts) -> None:
-        self._interrupts = interrupts
-        self.folder = folder
-        self.environ = dict(environ)
-        self.times: list[tuple[str, float]] = []
-        self._running: list[subprocess.Popen[bytes]] = []
-
-    def say(self, text: str = "") -> None:
-        """One line of our own."""
-        print(text, flush=True)
-
-    def type(self, command: str, *, title: str = "", refused: bool = False) -> str:
-        """Run a command line and return what it printed.
-
-        Raises:
-            DemoFailed: it failed, or with ``refused`` it did not.
-        """
-        self.say(f"\n$ {command}")
-        started = time.monotonic()
-        process = self._start(command)
-        assert process.stdout is not None
-        lines = []
-        for raw in iter(process.stdout.readline, b""):
-            line = raw.decode(errors="replace")
-            lines.append(line)
-            sys.stdout.write(line)
-            sys.stdout.flush()
-        code = process.wait()
-        self._forget(process)
-        if (code != 0) is not refused:
-            raise DemoFailed(f"exit code {code}: {command.splitlines()[0]}")
-        if title:
-            self.times.append((title, time.monotonic() - started))
-        return "".join(lines)
-
-    def ask(self, *words: str) -> Any:
-        """A command's answer as JSON, without showing it."""
-        answer = subprocess.run(
-            ["medperf", *words, "--format", "json"],
-            cwd=self.folder,
-            env=self.environ,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-        )
-        if answer.returncode != 0:
-            raise DemoFailed(
-                f"exit code {answer.returncode}: medperf {shlex.join(words)}: {answer.stderr.decode(errors='replace')}"
-            )
-        return json.loads(answer.stdout)
-
-    def leave_running(self, command: str, *, until: str) -> None:
-        """Start a command that goes on, and return when its output holds ``until``; what it prints until then is shown.
-
-        Raises:
-            DemoFailed: it ended, or said nothing of the kind in time.
-        """
-        self.say(f"\n$ {command} &")
-        process = self._start(command)
-        listening, lines = threading.Event(), []
-
-        def read() -> None:
-            assert process.stdout is not None
-            for raw in iter(process.stdout.readline, b""):
-                line = raw.decode(errors="replace")
-                lines.append(line)
-                if not listening.is_set():
-                    sys.stdout.write(line)
-                    sys.stdout.flush()
-                if until in line:
-                    listening.set()
-            listening.set()
-
-        threading.Thread(target=read, daemon=True).start()
-        if not listening.wait(START_SECONDS) or not any(until in line for line in lines):
-            raise DemoFailed(f"it did not start: {command}")
-
-    def stop(self) -> None:
-        """Ctrl-C to everything that still runs, harder if that does not help."""
-        for number, patience in ((signal.SIGINT, 30), (signal.SIGKILL, 30)):
-            for process in self._running:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, number)
-            for process in self._running:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(patience)
-            self._running = [process for process in self._running if process.poll() is None]
-
-    def _start(self, command: str) -> subprocess.Popen[bytes]:
-        # A Ctrl-C between the start of a process and the note of it would leave the process behind.
-        with self._interrupts.held():
-            process = subprocess.Popen(
-                ["bash", "-c", command],
-                cwd=self.folder,
-                env=self.environ,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            self._running.append(process)
-        return process
-
-    def _forget(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None
-        process.stdout.close()
-        self._running.remove(process)
 
 
 def choose_port() -> int:
@@ -219,7 +67,7 @@ def number(text: str, what: str) -> int:
 
 
 def play(player: Player, port: int) -> dict[str, Any]:
-    """All steps of the tutorial; returns what the summary shows."""
+    """All steps of the benchmark owner's tutorial; returns what the summary shows."""
     where = "medperf_tutorial"
     elsewhere = "" if port == PORT else f" --port {port}"
     address = f"https://localhost:{port}"
@@ -302,6 +150,72 @@ def play(player: Player, port: int) -> dict[str, Any]:
     }
 
 
+def play_model_owner(player: Player, benchmark: int) -> dict[str, int]:
+    """A second model joins the benchmark; returns its name and id."""
+    folder = "model_tutorial"
+    player.say("\n== A model owner")
+    player.type("medperf login --username testmodelowner --password test")
+    player.type(f"medperf tutorial setup model --folder {folder}")
+    player.type(
+        f"medperf test run -b {benchmark} -m {folder}/xrv_linear/mlcube/mlcube.yaml", title="test another model"
+    )
+    player.type(f"medperf mlcube package {folder}/xrv_linear/mlcube", title="package xrv_linear")
+    deploy = f"{folder}/xrv_linear/mlcube/deploy"
+    answer = player.type(
+        f"medperf mlcube submit --name my-linear-model \\\n    --mlcube-file {deploy}/mlcube.yaml \\\n"
+        f"    --parameters-file {deploy}/parameters.yaml \\\n    --additional-file {deploy}/additional_files.tar.gz",
+        title="submit my-linear-model",
+    )
+    model = number(answer, "mlcube")
+    player.say("\nIts metrics on the demo data are shown before they go to the benchmark's owner:")
+    player.type(f"medperf mlcube associate -b {benchmark} -m {model}", title="ask to join", yes=1)
+    player.say("\n== The benchmark's owner finds the request, and lets the model in")
+    player.type("medperf login --username testbenchmarkowner --password test")
+    player.type("medperf inbox")
+    player.type(f"medperf association approve -b {benchmark} -m {model}", title="let the model in")
+    return {"my-linear-model": model}
+
+
+def play_data_owner(player: Player, benchmark: int) -> dict[str, Any]:
+    """A hospital prepares its records, joins, runs both models and releases what they measured; returns what the summary shows."""
+    folder = "hospital_tutorial"
+    player.say("\n== A data owner")
+    player.type("medperf login --username testdataowner --password test")
+    player.type(f"medperf tutorial setup data --folder {folder}")
+    player.type(
+        f"medperf dataset create -b {benchmark} -d {folder}/hospital/images -l {folder}/hospital/labels \\\n"
+        '    --name hospital-2024 --description "Frontal chest X-rays of 2024" --location "Ward 7"',
+        title="prepare the records",
+    )
+    player.say("\nEach message is shown before it leaves the hospital:")
+    dataset = number(
+        player.type("medperf dataset submit -d hospital-2024", title="submit the dataset", yes=2), "dataset"
+    )
+    player.type(f"medperf dataset associate -b {benchmark} -d {dataset}", title="ask to join", yes=1)
+    player.say("\n== The benchmark's owner lets the dataset in")
+    player.type("medperf login --username testbenchmarkowner --password test")
+    player.type("medperf inbox")
+    player.type(f"medperf association approve -b {benchmark} -d {dataset}", title="let the dataset in")
+    player.say("\n== The hospital runs both models on its own machine")
+    player.type("medperf login --username testdataowner --password test")
+    player.type(f"medperf run -b {benchmark} -d {dataset} --dry-run", title="plan")
+    player.say("\nEach model is accepted here first, whatever the benchmark's owner thinks of it:")
+    player.type(f"medperf run -b {benchmark} -d {dataset}", title="run both models", yes=8)
+    player.say("\nNothing of what they measured has left yet. Now it is shown, and released:")
+    player.type(f"medperf result submit -b {benchmark} -d {dataset}", title="release both results", yes=2)
+    released = {
+        f"{one['model']} ({one['model_name']})": f"AUC.Atelectasis {one['metrics']['AUC.Atelectasis']}"
+        for one in player.ask("result", "ls", "--mine")["items"]
+        if one["state"] == "released"
+    }
+    if len(released) != 2:
+        raise DemoFailed(f"released: {released or 'nothing'}; two models were run")
+    player.say("\n== Everything that left the hospital, and the leaderboard")
+    player.type("medperf egress ls")
+    player.type(f"medperf benchmark leaderboard {benchmark}", title="the leaderboard")
+    return {"dataset": dataset, "released": released}
+
+
 def summary(player: Player, made: Mapping[str, Any], seconds: float) -> None:
     """Ids, metrics and times."""
     player.say("\n== Summary")
@@ -310,7 +224,10 @@ def summary(player: Player, made: Mapping[str, Any], seconds: float) -> None:
         player.say(f"mlcube {identity:<4} {name}")
     player.say(f"asset {made['asset']:<5} mock_xrv_demo_data.tar.gz")
     player.say(f"benchmark {made['benchmark']:<1} tutorial_bmk, {made['approval']}")
-    player.say("metrics")
+    player.say(f"dataset {made['dataset']:<3} hospital-2024")
+    for model, primary in made["released"].items():
+        player.say(f"released    {model}: {primary}")
+    player.say("metrics of the reference model on the demo data")
     for key, value in made["metrics"].items():
         player.say(f"  {key:<24} {'undefined' if value is None else value}")
     player.say("seconds")
@@ -336,6 +253,8 @@ def main() -> int:
         if port != PORT:
             player.say(f"Port {PORT} is taken by another program; this demo uses {port}.")
         made = play(player, port)
+        made["mlcubes"] |= play_model_owner(player, made["benchmark"])
+        made |= play_data_owner(player, made["benchmark"])
         summary(player, made, time.monotonic() - started)
         code = 0
     except KeyboardInterrupt:

@@ -7,7 +7,7 @@ import sys
 import pytest
 import yaml
 
-CUBES = ("chexpert_prep", "xrv_densenet", "metrics")
+CUBES = ("chexpert_prep", "xrv_densenet", "xrv_linear", "metrics")
 
 
 def manifest(example, cube):

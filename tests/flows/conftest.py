@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvicorn
@@ -18,6 +18,9 @@ from medperf.server.admin import init, reset
 from medperf.server.app import create_app
 from medperf.server.settings import Settings
 from medperf.testing.workflows import Workflow, make_workflow
+
+if TYPE_CHECKING:
+    from .running_site import Bench
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,20 @@ def registered(online: Command, workflow: Workflow) -> Command:
         )  # fmt: skip
         assert answer.code == 0, answer.err
     return online
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A server of its own, with an approved benchmark and models in it; shared by all who only add to it."""
+    from .running_site import make_bench
+
+    folder = tmp_path_factory.mktemp("bench")
+    server = RunningServer(folder / "server")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDPERF_HOME", str(folder / "owner"))
+        made = make_bench(server.url, folder)
+    yield made
+    server.stop()
 
 
 def left_behind(home: Path) -> list[str]:

@@ -42,8 +42,12 @@ elif act == "exit":
 elif act == "much":
     (output_path / "much").write_bytes(bytes(64 * 2**20))
 elif act != "nothing":
+    if act and act.startswith("work:"):
+        import hashlib
+        hashlib.pbkdf2_hmac("sha256", NAME.encode(), b"", int(act[5:]))
+        act = None
     names = sorted(str(path.relative_to(data_path)) for path in data_path.rglob("*") if path.is_file())
-    (output_path / "predictions.json").write_text(json.dumps({"names": names, "act": act, "seen": seen}))
+    (output_path / "predictions.json").write_text(json.dumps({"by": NAME, "names": names, "act": act, "seen": seen}))
 """
 #: It writes what the model says, or what it measured; and how many cases failed.
 EVALUATE = """
@@ -138,7 +142,6 @@ def make_bench(url: str, folder: Path) -> Bench:
     workflow = make_workflow(folder / "flow")
     _puppet(workflow, "model", "reference")
     workflow.replace_task("metrics", "evaluate", EVALUATE)
-    os.environ["MEDPERF_HOME"] = str(folder / "owner")
     for words in (
         ["profile", "create", "here", "--server", url],
         ["profile", "activate", "here"],

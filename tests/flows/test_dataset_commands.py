@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +63,14 @@ class Owner:
 
 
 @pytest.fixture
-def owner(benchmark: RunningServer, medperf: Command, monkeypatch: pytest.MonkeyPatch, workflow: Workflow) -> Iterator[Owner]:
+def owner(
+    benchmark: RunningServer, medperf: Command, monkeypatch: pytest.MonkeyPatch, workflow: Workflow
+) -> Owner:
     found = Owner(medperf, monkeypatch, workflow)
     found.ok("profile", "create", "there", "--server", benchmark.url)
     found.ok("profile", "activate", "there")
     found.ok("login", "-u", "testdataowner", "-p", "test")
-    yield found
+    return found
 
 
 def test_from_records_to_a_request(owner: Owner) -> None:
@@ -151,7 +152,9 @@ def test_edit_deactivate_withdraw(owner: Owner) -> None:
     assert (label["changed"], label["registered"]["site_label"]) == (["site_label"], "Hospital A")
     assert "Nothing changed" in owner.ok("dataset", "edit", number, "--site-label", "Hospital A").out
     assert "It is inactive: no model runs on it." in owner.ok("dataset", "deactivate", "edited").out
-    assert [one["name"] for one in owner.ok("dataset", "ls", "--inactive", "--format", "json").json["items"]] == ["edited"]
+    assert [one["name"] for one in owner.ok("dataset", "ls", "--inactive", "--format", "json").json["items"]] == [
+        "edited"
+    ]
     owner.ok("dataset", "edit", number, "--active")
     owner.ok("dataset", "associate", "edited", "-b", 1)
     gone = owner.ok("dataset", "withdraw", "edited", "--delete").out
@@ -176,3 +179,16 @@ def test_a_no_and_a_yes_that_does_not_count(owner: Owner) -> None:
     assert "No dataset is named" in owner.run("dataset", "submit").err
     both = owner.run("dataset", "create", "-b", 1, "-p", 1, "-d", "x", "-l", "y", "--name", "z")
     assert (both.code, "Exactly one of" in both.err) == (2, True)
+
+
+def test_prepare_register_and_ask_in_one_command(owner: Owner) -> None:
+    joined = owner.ok(
+        "dataset", "create", "-b", 1, "-d", owner.workflow.data, "-l", owner.workflow.labels, "--name", "at-once", "--join",
+    )  # fmt: skip
+    assert "Created dataset " in joined.out
+    assert "Next: medperf dataset submit" not in joined.out
+    assert "in benchmark 1 is PENDING." in joined.out
+    assert joined.err.count("Send exactly this?") == 3
+    assert len(owner.ok("egress", "ls", "--format", "json").json["items"]) == 3
+    alone = owner.run("dataset", "create", "-p", 1, "-d", "x", "-l", "y", "--name", "z", "--join")
+    assert (alone.code, "--join needs a benchmark" in alone.err) == (2, True)

@@ -21,9 +21,8 @@ from medperf.server.app import create_app
 from medperf.server.audit import commands
 from medperf.server.audit.service import PERSONAL
 from medperf.server.location import PostgresURL, remember
-from medperf.server.maintenance import transact
+from medperf.server.maintenance import look, transact
 from medperf.server.migrate import migrations_config
-from medperf.server.maintenance import look
 from medperf.server.schema import REVISION
 from medperf.server.settings import Settings
 

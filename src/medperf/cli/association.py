@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 app = noun(
     "association",
-    "Let datasets and models into benchmarks: look, invite, approve, reject, revoke, cancel and rank.",
+    "Let datasets and models into benchmarks: look, invite, approve, revoke and rank.",
     "medperf association ls --waiting",
 )
 
@@ -155,7 +155,7 @@ def approve(
         done = decide_association(
             site, which, Status.APPROVED, reason=reason, report=report, no_cache=no_cache, yes=yes
         )
-    show_decided(session, done)
+    show_decided(session, done, shown=not yes)
 
 
 @example(

@@ -5,23 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from medperf.cli.base import Session
-from medperf.cli.metrics import show_metrics
+from medperf.cli.metrics import show_metrics, show_test
 from medperf.cli.output import Column
 from medperf.domain.associations import Asset, Side, Status
 
 if TYPE_CHECKING:
     from medperf.flows.associations import Decided
-    from medperf.flows.joining import Asked
+    from medperf.flows.joining import Asked, Tested
     from medperf.wire.associations import AssociationView
 
 
-def show_asked(session: Session, done: Asked) -> None:
-    """What became of a request or an invitation, and who acts next."""
+def show_asked(session: Session, done: Asked, *, shown: bool = False) -> None:
+    """What became of a request or an invitation, and who acts next.
+
+    Args:
+        shown: the person saw the metrics when they were asked.
+    """
     found = done.association
     if session.out.as_json:
         session.out.json(_document(done))
         return
     number = str(found.id)
+    if not shown:
+        _show_test(session, done.test)
     if done.already:
         session.out.line(f"It was asked before: nothing was sent. Association {number} is {found.status.value}.")
     elif found.status is Status.PENDING:
@@ -35,12 +41,14 @@ def show_asked(session: Session, done: Asked) -> None:
     session.out.line(f"Next: {session.next('association', 'view', number)}")
 
 
-def show_decided(session: Session, done: Decided) -> None:
-    """What became of an association, and what comes next."""
+def show_decided(session: Session, done: Decided, *, shown: bool = False) -> None:
+    """What became of an association, and what comes next. ``shown`` as of `show_asked`."""
     found = done.association
     if session.out.as_json:
         session.out.json(_document(done))
         return
+    if not shown:
+        _show_test(session, done.test)
     if done.already:
         session.out.line(f"Association {found.id} is {found.status.value} already: nothing was changed.")
     else:
@@ -122,6 +130,15 @@ def _owner_of(one: AssociationView, side: Side) -> str:
 
 def _between(one: AssociationView) -> str:
     return f"{thing(one)} and benchmark {named(one.benchmark, one.benchmark_name)}"
+
+
+def _show_test(session: Session, test: Tested | None) -> None:
+    if test is None:
+        return
+    if test.result is not None:
+        show_test(session.out, test.result)
+    else:
+        show_metrics(session.out, test.metrics)
 
 
 def _document(done: Asked | Decided) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from medperf.cli.options import (
     LimitOption,
     MineOption,
     NameOption,
+    OwnedByOption,
     OwnerOption,
     SearchOption,
     SortOption,
@@ -31,6 +32,7 @@ from medperf.cli.options import (
     ValidOption,
 )
 from medperf.cli.output import Column, human_bytes
+from medperf.cli.run import add_run
 from medperf.domain.errors import InvalidInput, UsageError
 from medperf.domain.states import Approval
 
@@ -174,6 +176,7 @@ def submit(
 def ls(
     ctx: typer.Context,
     mine: MineOption = False,
+    owner: OwnedByOption = None,
     approval: Annotated[
         Approval | None, typer.Option("--approval", case_sensitive=False, help="Only so decided.")
     ] = None,
@@ -195,6 +198,7 @@ def ls(
         found = list_benchmarks(
             site,
             mine=mine,
+            owner=owner,
             approval=approval,
             state=state,
             is_valid=valid,
@@ -279,6 +283,7 @@ def reject(
 
 add_benchmark_editing(app)
 add_results(app)
+add_run(app, "medperf benchmark run")
 
 
 def _decided(session: Session, benchmark: BenchmarkView) -> None:

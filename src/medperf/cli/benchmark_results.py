@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medperf.cli.base import Session, example, session_of
-from medperf.cli.output import Column, Output, clean
+from medperf.cli.output import Column, Output, clean, document
 from medperf.domain.errors import MedPerfError
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _print(session: Session, out: Output, found: BenchmarkResults, wanted: Table
 
     header, rows = table(found.contract, found.cells)
     if wanted is TableFormat.JSON:
-        out.json(_document(found, header, rows))
+        out.write(_json_text(found, header, rows))
         return
     if wanted is TableFormat.CSV:
         text = io.StringIO()
@@ -163,24 +163,29 @@ def _print(session: Session, out: Output, found: BenchmarkResults, wanted: Table
         out.line(f"Next: {session.next('benchmark', 'leaderboard', number)}")
 
 
-def _document(found: BenchmarkResults, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+def _json_text(found: BenchmarkResults, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """One JSON document with a line for each cell: there may be ten thousand, and a spread of all their metrics would be slow."""
+    import json
+
     fixed = header.index("total") + 1
     keys = header[fixed:]
     items = []
     for row in rows:
         known = dict(zip(header[:fixed], row, strict=False))
-        cases = {name: known.pop(name) for name in ("evaluated", "failed", "total")}
-        metrics = dict(zip(keys, row[fixed:], strict=True))
-        has_values = cases["total"] is not None
-        items.append({**known, "cases": cases if has_values else None, "metrics": metrics if has_values else None})
-    return {
+        cases: dict[str, Any] | None = {name: known.pop(name) for name in ("evaluated", "failed", "total")}
+        metrics: dict[str, Any] | None = dict(zip(keys, row[fixed:], strict=True))
+        if cases is not None and cases["total"] is None:  # of a state that shows no values
+            cases = metrics = None
+        items.append(json.dumps({**known, "cases": cases, "metrics": metrics}, allow_nan=False))
+    head = {
         "benchmark": found.benchmark,
         "name": found.name,
         "primary": found.contract.primary,
         "metrics": list(keys),
-        "totals": found.totals,
-        "items": items,
+        "totals": document(found.totals),
     }
+    lines = [f"  {json.dumps(name)}: {json.dumps(value)}," for name, value in head.items()]
+    return "\n".join(["{", *lines, '  "items": [', ",\n".join(f"    {item}" for item in items), "  ]", "}"]) + "\n"
 
 
 def _primary_first(keys: Sequence[str], primary: str | None) -> list[str]:
@@ -227,19 +232,16 @@ def _show_board(out: Output, board: Leaderboard) -> None:
         return
     out.table(means, rows, empty="-")
     out.line("cases: evaluated/failed/total, of all sites together.")
+    out.line()
+    places = []
     for index, (number, label) in enumerate(board.sites):
-        out.line()
-        out.line(f"{label} (dataset {number}):")
         here = [(one, one.scores[index]) for one in board.standings]
         here.sort(key=lambda pair: (pair[1].rank is None, pair[1].rank or 0))
-        out.table(
-            [Column("rank", right=True), Column("model"), Column("value", right=True), Column("cases", right=True)],
-            [
-                (score.rank, f"{one.model_name} ({one.model})", _score(score, ranked=False), _cases(score.cases, score))
-                for one, score in here
-            ],
-            empty="-",
-        )
+        for one, score in here:
+            model, cases = f"{one.model_name} ({one.model})", _cases(score.cases, score)
+            places.append((f"{label} ({number})", score.rank, model, _score(score, ranked=False), cases))
+    columns = [Column("site (dataset)"), Column("rank", right=True), Column("model"), Column("value", right=True)]
+    out.table([*columns, Column("cases", right=True)], places, empty="-")
 
 
 def _over_all(one: Standing, sites: int) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from medperf.cli.base import example, noun, session_of
-from medperf.cli.output import Column
+from medperf.cli.output import Column, document
 
 app = noun("what waits", "What waits for you.", "medperf inbox")
 
@@ -19,12 +19,12 @@ def inbox(ctx: typer.Context) -> None:
     with session.site() as site:
         found = read_inbox(site)
     if session.out.as_json:
-        items = [{**dict(one.item), "says": one.says, "command": session.next(*one.command)} for one in found.waiting]
+        items = [{**document(one), "command": session.next(*one.command)} for one in found.waiting]
         session.out.json({"items": items, "more": found.more})
         return
     session.out.table(
         [Column("since", extra=True), Column("what"), Column("command")],
-        [(one.item.since, one.says, session.next(*one.command)) for one in found.waiting],
+        [(one.since, one.says, session.next(*one.command)) for one in found.waiting],
         empty="Nothing waits for you.",
     )
     if found.more:

@@ -39,10 +39,12 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(
         "association",
         "association",
-        "Let datasets and models into benchmarks: look, invite, approve, reject, revoke, cancel and rank.",
+        "Let datasets and models into benchmarks: look, invite, approve, revoke and rank.",
     ),
     Entry("inbox", "inbox", "Show what waits for you, each thing with the command that deals with it."),
     Entry("egress", "egress", "Look up everything that left this site, and who agreed."),
+    Entry("model", "model", "Say which models may run at this site."),
+    Entry("run", "run", "Run models of a benchmark on a dataset of this site."),
     Entry("result", "result", "Review, submit, withhold, retract and look up results."),
     Entry("storage", "storage", "Look at what this site keeps on disk, and clean up."),
     Entry("asset", "asset", "Upload, download and delete files that the server hosts."),

@@ -13,6 +13,7 @@ from medperf.cli.options import (
     LimitOption,
     MineOption,
     NameOption,
+    OwnedByOption,
     OwnerOption,
     SearchOption,
     SortOption,
@@ -158,6 +159,7 @@ def _refuse(options: list[str], why: str) -> None:
 def ls(
     ctx: typer.Context,
     mine: MineOption = False,
+    owner: OwnedByOption = None,
     kind: Annotated[Kind | None, typer.Option("--kind", help="Only of this kind.")] = None,
     state: StateOption = None,
     name: NameOption = None,
@@ -174,6 +176,7 @@ def ls(
         found = list_mlcubes(
             site,
             mine=mine,
+            owner=owner,
             kind=kind,
             state=state,
             is_valid=valid,
@@ -223,7 +226,9 @@ def view(
 def associate(
     ctx: typer.Context,
     benchmark: Annotated[int, typer.Option("--benchmark", "-b", metavar="ID", help="The benchmark to join.")],
-    model: Annotated[int | None, typer.Option("--model", "-m", metavar="ID", help="Your model MLCube.")] = None,
+    model: Annotated[
+        int | None, typer.Option("--model", "--model_uid", "-m", metavar="ID", help="Your model MLCube.")
+    ] = None,
     from_folder: Annotated[
         Path | None,
         typer.Option("--from", metavar="FOLDER", help="Instead of an id: its folder, registered once it passed."),
@@ -238,8 +243,7 @@ def associate(
     yes: YesOption = False,
 ) -> None:
     """Test your model with a benchmark's demo data, show the metrics, and ask its owner to take the model."""
-    from medperf.cli.association import show_asked
-    from medperf.cli.metrics import show_metrics, show_test
+    from medperf.cli.association_text import show_asked
     from medperf.flows.folders import associate_model_from_folder
     from medperf.flows.joining import associate_model
 
@@ -253,12 +257,7 @@ def associate(
             done = associate_model_from_folder(site, benchmark, from_folder, no_cache=no_cache, yes=yes)
         else:
             done = associate_model(site, benchmark, int(str(model)), report=report, no_cache=no_cache, yes=yes)
-    if done.test is not None and not session.out.as_json:
-        if done.test.result is not None:
-            show_test(session.out, done.test.result)
-        else:
-            show_metrics(session.out, done.test.metrics)
-    show_asked(session, done)
+    show_asked(session, done, shown=not yes)
 
 
 @example(app, "package", "medperf mlcube package medperf_tutorial/chexpert_prep/mlcube")

@@ -12,6 +12,10 @@ from medperf.domain.states import State
 # ------------------------------------------------------------------------------------------------------------- listings
 
 MineOption = Annotated[bool, typer.Option("--mine", help="Only yours, and those of organisations you operate for.")]
+OwnedByOption = Annotated[
+    str | None,
+    typer.Option("--owner", metavar="OWNER", help="Only of this owner: an id, or an organisation of yours by name."),
+]
 NameOption = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Only of this name.")]
 StateOption = Annotated[State | None, typer.Option("--state", case_sensitive=False, help="Only in this state.")]
 ValidOption = Annotated[bool | None, typer.Option("--valid/--invalid", help="Only valid, or only invalid ones.")]

@@ -23,6 +23,7 @@ class OutputClosed(Exception):
 Item = TypeVar("Item")
 _SHORT = 16  # what a narrow terminal shows of a digest
 _GAP = 3  # between two columns on a terminal
+_MANY = 500  # rows
 
 
 class Column(NamedTuple):
@@ -68,6 +69,8 @@ class Output:
         cells = [[clean(cell(value)) for value in row] for row in rows]
         if not cells:
             self.line(empty)
+        elif self._terminal and len(cells) > _MANY:
+            self._long_table(columns, cells)
         elif self._terminal:
             self._rich_table(columns, cells)
         else:
@@ -184,6 +187,11 @@ class Output:
                 parts.append(padding + value if column.right else value + padding)
             text.append("  ".join(parts).rstrip() + "\n")
         self.write("".join(text))
+
+    def _long_table(self, columns: Sequence[Column], rows: list[list[str]]) -> None:
+        """As a pipe gets it, with the columns that fit: laying out thousands of rows as `_rich_table` does takes seconds."""
+        shown = _fitting(columns, rows, self._width or terminal_width(self._stream))
+        self._plain_table([columns[index] for index in shown], [[row[index] for index in shown] for row in rows])
 
     def _rich_table(self, columns: Sequence[Column], rows: list[list[str]]) -> None:
         import io

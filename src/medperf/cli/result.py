@@ -119,6 +119,46 @@ def view(
         _page(session, found)
 
 
+# ------------------------------------------------------------------------------------------------------------- making
+
+
+@example(app, "create", "medperf result create -b 1 -d chest -m 4")
+def create(
+    ctx: typer.Context,
+    benchmark: Annotated[int, typer.Option("--benchmark", "-b", metavar="ID", help="The benchmark.")],
+    dataset: Annotated[
+        str, typer.Option("--dataset", "-d", metavar="DATASET", help="The dataset: its name here, or its id.")
+    ],
+    model: Annotated[int, typer.Option("--model", "-m", metavar="ID", help="The model.")],
+    reason: Annotated[
+        str | None,
+        typer.Option(
+            "--reason", metavar="TEXT", help="Why it runs again, if it was completed before.", show_default=False
+        ),
+    ] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Run every step again, even if nothing changed.")
+    ] = False,
+    yes: YesOption = False,
+) -> None:
+    """Run one model on a dataset for a benchmark. Its metrics stay at this site until you submit them."""
+    from medperf.cli.run import show_report
+    from medperf.flows.running import RunRequest, run_models
+
+    session = session_of(ctx)
+    request = RunRequest(
+        benchmark=benchmark, dataset=dataset, models=(model,), reason=reason, no_cache=no_cache, yes=yes
+    )
+    with session.site(stops_gently=True) as site:
+        report = run_models(site, request)
+    if session.out.as_json:
+        session.out.json(report)
+    else:
+        show_report(session, request, report)
+    if report.failed:
+        raise typer.Exit(1)
+
+
 # ------------------------------------------------------------------------------------------------------------ deciding
 
 
@@ -277,11 +317,13 @@ def _page(session: Session, found: ResultDetail) -> None:
         ("how it ended", run.message if run is not None else None),
         ("log", run.log if run is not None else None),
     )
-    if one.metrics:
+    if found.measured:
         out.line()
         if found.result is None:
             out.line("Measured here; nothing of it has left this site:")
-        show_metrics(out, one.metrics)
+        elif not one.metrics:
+            out.line("Measured here; what was released counts no more:")
+        show_metrics(out, found.measured)
     if found.execution is not None and found.execution.attempts:
         out.line()
         out.table(

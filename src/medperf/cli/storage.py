@@ -71,7 +71,7 @@ def cleanup(
     parts: Annotated[
         list[PartName] | None,
         typer.Argument(
-            metavar="[PART]",
+            metavar="PART",
             help="predictions, steps, downloads, logs, preparing or wheels; the first four when missing.",
             show_default=False,
         ),

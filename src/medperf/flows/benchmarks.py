@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from medperf.domain.states import Approval, Kind, State
 from medperf.flows.editing import BenchmarkPolicy
 from medperf.flows.files import obtain
 from medperf.flows.folders import register_package, registered_package
-from medperf.flows.organisations import owner_id
+from medperf.flows.organisations import listed_owner, owner_id
 from medperf.flows.paths import local_path
 from medperf.flows.publishing import refuse_folder
 from medperf.flows.site import Site
@@ -44,7 +44,7 @@ class BenchmarkSubmission:
     metrics_contract: str | None = None  # a YAML file; None: derived from the test's metrics
     no_cache: bool = False
     owner: str | None = None  # an organisation, by name or id; None: the account itself
-    policy: BenchmarkPolicy = BenchmarkPolicy()
+    policy: BenchmarkPolicy = field(default_factory=BenchmarkPolicy)
 
 
 @dataclass(frozen=True)
@@ -198,6 +198,7 @@ def list_benchmarks(
     site: Site,
     *,
     mine: bool = False,
+    owner: str | None = None,
     approval: Approval | None = None,
     state: State | None = None,
     is_valid: bool | None = None,
@@ -207,9 +208,13 @@ def list_benchmarks(
     sort: Sort | None = None,
     limit: int | None = None,
 ) -> list[BenchmarkView]:
-    """What the account may see, oldest first unless ``sort`` or ``search`` says otherwise."""
+    """What the account may see, oldest first unless ``sort`` or ``search`` says otherwise.
+
+    Args:
+        owner: see `medperf.flows.organisations.listed_owner`.
+    """
     found = site.api.benchmarks.list(
-        owner="me" if mine else None,
+        owner=listed_owner(site, mine=mine, owner=owner),
         approval=approval,
         state=state,
         is_valid=is_valid,

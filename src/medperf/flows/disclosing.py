@@ -75,7 +75,7 @@ def submit_results(site: Site, choice: Choice, *, yes: bool = False) -> list[Dis
         Forbidden: no right to release for the dataset's owner; nobody agreed.
         NotFound: no such run at this site.
     """
-    _forget_done(site)
+    _tidy(site)
     subjects = []
     for run in chosen_runs(site, choice, Disclosure.UNDER_REVIEW):
         _check_complete(run)
@@ -108,7 +108,7 @@ def withhold_results(site: Site, choice: Choice, *, reason: str | None = None) -
     from medperf.wire.executions import WithholdingCreate
 
     reason = checked_reason(reason)
-    _forget_done(site)
+    _tidy(site)
     subjects = subjects_of(site, choice, Disclosure.UNDER_REVIEW)
     _check_right(site, subjects, Action.RESULT_WITHHOLD)
     fresh = [_check(one, Disclosure.WITHHELD, reason=reason) for one in subjects]
@@ -140,7 +140,7 @@ def retract_result(site: Site, choice: Choice, *, reason: str, result: int | Non
 
     checked = checked_reason(reason)
     assert checked is not None
-    _forget_done(site)
+    _tidy(site)
     if result is not None:
         view = site.api.results.get(result)
         subjects = [subject(site, site.api.executions.get(view.execution), view.attempt)]
@@ -288,12 +288,13 @@ def _unanswered(site: Site, wanted: Disclosure, one: Subject) -> bool:
     return any(tuple(found) == (wanted, one.execution.id, one.attempt) for _, *found in _waiting(site))
 
 
-def _forget_done(site: Site) -> None:
-    """What was answered and written down by a command that was killed before it cleared its outbox."""
+def _tidy(site: Site) -> None:
+    """End what a command did not that was killed after the answer: the outbox, and predictions that nobody needs."""
     for key, wanted, execution, attempt in list(_waiting(site)):
         run = site.workspace.runs.find(site.credential().instance_id, execution, attempt)
         if run is not None and run.disclosure is wanted:
             site.workspace.pending.forget(key)
+    drop_predictions(site)
 
 
 def _disclosed(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from medperf.domain.associations import Asset
+from medperf.domain.associations import Asset, Side, Status
 from medperf.flows.site import Site
 
 if TYPE_CHECKING:
     from medperf.wire.associations import AssociationView
     from medperf.wire.inbox import InboxItem
+
+#: What a site adds to the server's kinds: models that may run on a dataset of its own, and did not yet.
+TO_RUN = "run"
 
 
 @dataclass(frozen=True)
@@ -18,13 +23,23 @@ class Waits:
     """One thing that waits.
 
     Attributes:
+        kind: of `medperf.wire.inbox.Waiting`, or `TO_RUN`.
+        id: of the invitation, association, benchmark or execution; None: to run.
+        models: to run.
         says: what it is, for people.
         command: the words after ``medperf`` that deal with it.
     """
 
-    item: InboxItem
+    kind: str
     says: str
     command: tuple[str, ...]
+    since: datetime | None
+    id: int | None = None
+    benchmark: int | None = None
+    dataset: int | None = None
+    model: int | None = None
+    attempt: int | None = None
+    models: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,34 +51,72 @@ class Inbox:
 
 
 def read_inbox(site: Site) -> Inbox:
-    """What waits for the account."""
+    """What waits for the account; and what this site could run."""
     from medperf.wire.inbox import Waiting
 
     view = site.api.inbox.get()
     asks: dict[int, AssociationView] = {}
     if any(item.kind is Waiting.ASSOCIATION for item in view.items):
         asks = {one.id: one for one in site.api.associations.list(waiting_for_me=True)}
-    return Inbox(tuple(_waits(item, asks.get(item.id)) for item in view.items), view.more)
+    told = tuple(_waits(item, asks.get(item.id)) for item in view.items)
+    return Inbox((*told, *_to_run(site)), view.more)
 
 
 def _waits(item: InboxItem, asked: AssociationView | None) -> Waits:
+    says, command = _dealt_with(item, asked)
+    return Waits(
+        item.kind.value, says, command, item.since, item.id, item.benchmark, item.dataset, item.model, item.attempt
+    )
+
+
+def _dealt_with(item: InboxItem, asked: AssociationView | None) -> tuple[str, tuple[str, ...]]:
     from medperf.wire.inbox import Waiting
 
-    where = f"benchmark {item.benchmark} ({item.name})"
+    number, where = str(item.id), f"benchmark {item.benchmark} ({item.name})"
     match item.kind:
         case Waiting.INVITATION:
-            return Waits(item, f"{item.name} invites you to join it", ("organisation", "accept", str(item.id)))
+            return f"{item.name} invites you to join it", ("organisation", "accept", number)
         case Waiting.ASSOCIATION:
-            return Waits(item, _asks(item, asked, where), ("association", "approve", str(item.id)))
+            return _asks(item, asked, where), ("association", "approve", number)
         case Waiting.BENCHMARK:
-            says = f"Benchmark {item.id} ({item.name}) waits to be approved"
-            return Waits(item, says, ("benchmark", "approve", str(item.id)))
+            return f"Benchmark {number} ({item.name}) waits to be approved", ("benchmark", "approve", number)
         case Waiting.REVIEW:
-            says = f"Model {item.model} ran on dataset {item.dataset} for {where}: its metrics wait to be released"
-            return Waits(item, says, ("result", "submit", "-r", str(item.id)))
+            ran = f"Model {item.model} ran on dataset {item.dataset} for {where}"
+            return f"{ran}: its metrics wait to be released", ("result", "submit", "-r", number)
         case Waiting.LOST:
-            says = f"Model {item.model} on dataset {item.dataset} for {where} was not heard of any more"
-            return Waits(item, says, ("run", *_triple(item)))
+            again = ("run", "-b", str(item.benchmark), "-d", str(item.dataset), "-m", str(item.model))
+            return f"Model {item.model} on dataset {item.dataset} for {where} was not heard of any more", again
+
+
+def _to_run(site: Site) -> Iterator[Waits]:
+    """Models that no execution of this site's datasets is registered for, in the benchmarks that took them."""
+    instance = site.credential().instance_id
+    for dataset in site.workspace.datasets.ls():
+        number = dataset.registered.get(instance)
+        if number is None:
+            continue
+        view = site.api.datasets.get(number)
+        if not (view.is_active and view.is_valid):
+            continue
+        known = {(one.benchmark, one.model) for one in site.api.executions.list(dataset=number)}
+        for joined in site.api.associations.list(dataset=number, status=Status.APPROVED):
+            benchmark = site.api.benchmarks.get(joined.benchmark)
+            if not (benchmark.is_active and benchmark.is_valid):
+                continue
+            others = site.api.associations.list(benchmark=benchmark.id, kind=Asset.MODEL, status=Status.APPROVED)
+            models = sorted({benchmark.reference_model, *(one.asset for one in others)})
+            left = tuple(model for model in models if (benchmark.id, model) not in known)
+            if left:
+                what = f"model {left[0]}" if len(left) == 1 else f"{len(left)} models"
+                yield Waits(
+                    TO_RUN,
+                    f"Of benchmark {benchmark.id} ({benchmark.name}) {what} did not run on your dataset {number} ({view.name})",
+                    ("run", "-b", str(benchmark.id), "-d", str(number)),
+                    joined.decided_at,
+                    benchmark=benchmark.id,
+                    dataset=number,
+                    models=left,
+                )
 
 
 def _asks(item: InboxItem, asked: AssociationView | None, where: str) -> str:
@@ -72,12 +125,8 @@ def _asks(item: InboxItem, asked: AssociationView | None, where: str) -> str:
     if asked is None:
         return f"{thing[:1].upper()}{thing[1:]} and {where} wait for your yes"
     named = f"{thing} ({asked.name})" if asked.name else thing
-    if asked.asked_by.value == "benchmark":
+    if asked.asked_by is Side.BENCHMARK:
         needs = ", which takes a test" if asked.kind is Asset.MODEL else ""
         return f"{asked.benchmark_owner.name} invites your {named} to join {where}{needs}"
     who = asked.owner.name if asked.owner is not None else "its owner"
     return f"{who} asks that {named} may join {where}"
-
-
-def _triple(item: InboxItem) -> tuple[str, ...]:
-    return ("-b", str(item.benchmark), "-d", str(item.dataset), "-m", str(item.model))

@@ -13,7 +13,7 @@ from medperf.domain.events import Note
 from medperf.domain.sorting import Sort
 from medperf.domain.states import Kind, State
 from medperf.flows.files import FILE_NAMES, Obtained, digest_file, is_remote, obtain
-from medperf.flows.organisations import owner_id
+from medperf.flows.organisations import listed_owner, owner_id
 from medperf.flows.publishing import refuse_folder
 from medperf.flows.site import Site
 from medperf.flows.uploads import Uploads, create_once, refuse_taken_name
@@ -118,6 +118,7 @@ def list_mlcubes(
     site: Site,
     *,
     mine: bool = False,
+    owner: str | None = None,
     kind: Kind | None = None,
     state: State | None = None,
     is_valid: bool | None = None,
@@ -126,9 +127,13 @@ def list_mlcubes(
     sort: Sort | None = None,
     limit: int | None = None,
 ) -> list[MLCubeView]:
-    """What the account may see, oldest first unless ``sort`` or ``search`` says otherwise."""
+    """What the account may see, oldest first unless ``sort`` or ``search`` says otherwise.
+
+    Args:
+        owner: see `medperf.flows.organisations.listed_owner`.
+    """
     found = site.api.mlcubes.list(
-        owner="me" if mine else None,
+        owner=listed_owner(site, mine=mine, owner=owner),
         kind=kind,
         state=state,
         is_valid=is_valid,

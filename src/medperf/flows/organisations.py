@@ -69,6 +69,24 @@ def owner_filter(owner: int | None) -> str:
     return "me" if owner is None else str(owner)
 
 
+def listed_owner(site: Site, *, mine: bool, owner: str | None) -> str | None:
+    """What a listing asks the server for; None: everybody's.
+
+    Args:
+        owner: the id of a party, or the name of one of one's own organisations.
+
+    Raises:
+        UsageError: both are said.
+        NotFound: no such organisation.
+    """
+    if owner is None:
+        return "me" if mine else None
+    if mine:
+        raise UsageError("usage", "Both --mine and --owner are given.", "Give one of them.")
+    number = whole_number(owner)
+    return str(number if number is not None else find_organisation(site, owner).id)
+
+
 def owned_by(party: PartyRef, owner: int | None) -> bool:
     """Whether that party is the owner; None: the account itself. Among what is "mine", only one's own is a person's."""
     return party.kind == "person" if owner is None else party.id == owner

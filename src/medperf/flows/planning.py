@@ -179,6 +179,33 @@ def plan_run(site: Site, request: RunRequest) -> RunPlan:
     )
 
 
+def models_from_file(path: Path) -> tuple[int, ...]:
+    """The ids in a text file, between commas, spaces or lines.
+
+    Raises:
+        InvalidInput: it cannot be read, or holds something else.
+    """
+    import re
+
+    from medperf.domain import limits
+    from medperf.domain.numbers import whole_number
+    from medperf.runtime.manifests.files import read_plain
+
+    text = read_plain(path, limits.PARAMETERS_BYTES, "list of models", follow=True).decode(errors="replace")
+    words = [word for word in re.split(r"[\s,]+", text) if word]
+    found = [whole_number(word) for word in words]
+    wrong = next((word for word, number in zip(words, found, strict=True) if number is None), None)
+    if wrong is not None or not words:
+        raise InvalidInput(
+            "bad_models_file",
+            f"The list of models {str(path)!r} holds {wrong[:60]!r}, which is no id."
+            if wrong
+            else f"The list of models {str(path)!r} is empty.",
+            "Write the ids of models into it, with commas or line breaks between them.",
+        )
+    return tuple(number for number in found if number is not None)
+
+
 # ------------------------------------------------------------------------------------------------------- what all models share
 
 

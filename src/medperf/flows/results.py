@@ -70,6 +70,11 @@ class ResultDetail:
     execution: ExecutionView | None
     run: LocalRun | None
 
+    @property
+    def measured(self) -> Mapping[str, Any]:
+        """The metrics, flat; also those that only this site still knows."""
+        return self.summary.metrics or run_metrics(self.run)
+
 
 @dataclass(frozen=True)
 class BenchmarkResults:

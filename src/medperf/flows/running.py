@@ -22,9 +22,10 @@ from medperf.flows.site import Site
 from medperf.flows.steps import LinkedEvent
 
 if TYPE_CHECKING:
+    from medperf.flows.disclosing import Disclosed
     from medperf.wire.executions import AttemptCreate
 
-__all__ = ["RunOutcome", "RunPlan", "RunReport", "RunRequest", "plan_run", "run_models"]
+__all__ = ["RunOutcome", "RunPlan", "RunReport", "RunRequest", "plan_run", "run_models", "submit_measured"]
 
 _WAKE_SECONDS = 0.2
 _MEMORY = Path("/proc/meminfo")
@@ -70,6 +71,28 @@ def run_models(site: Site, request: RunRequest, *, heartbeat_seconds: float = li
         ended = sum(outcome.state is not AttemptState.INTERRUPTED for outcome in outcomes.values())
         raise Interrupted(f"Interrupted: {ended} of {len(plan.runs)} models ended. What is finished is kept.")
     return RunReport(plan, tuple(outcomes[run.model] for run in plan.runs if run.model in outcomes))
+
+
+def submit_measured(site: Site, request: RunRequest, report: RunReport) -> list[Disclosed]:
+    """Release what this report holds and nobody decided about yet: each shown and asked about.
+
+    Raises:
+        MedPerfError: as `medperf.flows.disclosing.submit_results`.
+    """
+    from medperf.domain.executions import Disclosure
+    from medperf.flows.choosing import Choice
+    from medperf.flows.disclosing import submit_results
+
+    runs = site.workspace.runs
+    measured = tuple(
+        one.model
+        for one in report.outcomes
+        if one.metrics is not None and runs.get(one.run).disclosure is Disclosure.UNDER_REVIEW
+    )
+    if not measured:
+        return []
+    choice = Choice(benchmark=request.benchmark, dataset=request.dataset, models=measured)
+    return submit_results(site, choice, yes=request.yes)
 
 
 # ---------------------------------------------------------------------------------------------------------------- before

@@ -34,6 +34,7 @@ from medperf.server.db import Transaction
 from medperf.server.parties.tables import memberships
 from medperf.server.responses import answer, dumps
 from medperf.server.sql import IdsOf
+from medperf.server.stretches import as_indexed, stretch
 
 OwnerFilter = Annotated[
     str | None,
@@ -273,25 +274,24 @@ class Listing:
         order = (*(self._names or ()), key) if shape.by_name else (key,)
         many = entry.owner in (_MINE, _OPERATED)
         columns = [column.label(label) for column, label in zip(order, _labels(shape), strict=True)]
-        found = (
-            sa.select(*(columns[-1:] if many else columns))
-            .select_from(source)
-            .where(*self._of(entry), *self._equal(shape.key))
-        )
-        for name, value in zip(self._facets, entry.facets or (), strict=False):
-            found = found.where(self._table.c[name] == _constant(value))
+        found = sa.select(*(columns[-1:] if many else columns)).select_from(source).limit(_LIMIT)
+        fixed: Any = ()
         if entry.granted:
-            found = found.where(*(_unindexed(self._table.c[name]) == _constant(value) for name, value in shape.given))
-        found = found.order_by(*_direction(shape, order)).limit(_LIMIT)
-        stretches = [found.where(*self._between(shape, order))]
+            given = (_unindexed(self._table.c[name]) == _constant(value) for name, value in shape.given)
+            equal = (column == value for column, value in self._key_values(shape.key))
+            found = found.where(*self._granted_to(entry), *equal, *given)
+        else:
+            fixed = as_indexed(self._table, self._fixed(shape, entry), order) if entry != _Range(None, None) else ()
+        found = found.order_by(*_direction(shape, [*(column for column, _ in fixed), *order]))
+        stretches = [found.where(self._between(shape, fixed, order))]
         if shape.resumed and shape.by_name:
-            here = (order[0] == _text("page_folded"), order[1] == _text("page_name"))
-            stretches.append(found.where(*here, _behind(shape, order[2], _ID)))
-        return [self._of_each(shape, entry, stretch) for stretch in stretches] if many else stretches
+            ended = [(order[0], _text("page_folded")), (order[1], _text("page_name"))]
+            stretches.append(found.where(stretch([*fixed, *ended], [(order[2], _ID)], descending=shape.descending)))
+        return [self._of_each(shape, entry, part) for part in stretches] if many else stretches
 
-    def _of_each(self, shape: _Shape, entry: _Range, stretch: sa.Select[Any]) -> sa.Select[Any]:
+    def _of_each(self, shape: _Shape, entry: _Range, part: sa.Select[Any]) -> sa.Select[Any]:
         """A stretch for each party of the account."""
-        each = IdsOf(stretch.correlate(memberships)).table_valued("value").alias("value")
+        each = IdsOf(part.correlate(memberships)).table_valued("value").alias("value")
         mine = [memberships.c.user_id == USER, *([memberships.c.can_operate] if entry.owner == _OPERATED else [])]
         source: sa.Join = memberships.join(each, sa.true())
         columns: tuple[sa.ColumnElement[Any], ...] = (each.c.value,)
@@ -303,40 +303,37 @@ class Listing:
         found = sa.select(*labelled).select_from(source).where(*mine)
         return found.order_by(*_direction(shape, [sa.column(label) for label in _labels(shape)])).limit(_LIMIT)
 
-    def _of(self, entry: _Range) -> Iterator[sa.ColumnElement[bool]]:
-        if entry.granted:
-            assert self._granted is not None
-            yield self._granted.c.party_id == _owner(entry.owner)
-            if self._first_grant is not None:
-                yield self._first_grant
-            if entry.of is not None:
-                yield _unindexed(self._table.c.owner_id) == _owner(entry.of)
-        elif entry.owner is not None:
-            yield self._table.c.owner_id == _owner(entry.owner)
+    def _fixed(self, shape: _Shape, entry: _Range) -> dict[str, sa.ColumnElement[Any]]:
+        """The columns that have one value in a range, besides those that it is ordered by."""
+        owner = {} if entry.owner is None else {"owner_id": _owner(entry.owner)}
+        facets = zip(self._facets, map(_constant, entry.facets or ()), strict=False)
+        return owner | dict(facets) | {column.name: value for column, value in self._key_values(shape.key)}
 
-    def _equal(self, key: str | None) -> list[sa.ColumnElement[bool]]:
+    def _granted_to(self, entry: _Range) -> Iterator[sa.ColumnElement[bool]]:
+        assert self._granted is not None
+        yield self._granted.c.party_id == _owner(entry.owner)
+        if self._first_grant is not None:
+            yield self._first_grant
+        if entry.of is not None:
+            yield _unindexed(self._table.c.owner_id) == _owner(entry.of)
+
+    def _key_values(self, key: str | None) -> list[tuple[Any, sa.ColumnElement[Any]]]:
         if key is None:
             return []
         column = self._keys[key]
-        found = [column == sa.bindparam("key_value", type_=column.type)]
+        found: list[tuple[Any, Any]] = [(column, sa.bindparam("key_value", type_=column.type))]
         if self._names is not None and column is self._names[1]:
-            found.insert(0, self._names[0] == _text("key_folded"))
+            found.insert(0, (self._names[0], _text("key_folded")))
         return found
 
-    def _between(self, shape: _Shape, order: tuple[sa.ColumnElement[Any], ...]) -> list[sa.ColumnElement[bool]]:
+    def _between(self, shape: _Shape, fixed: Any, order: tuple[sa.ColumnElement[Any], ...]) -> sa.ColumnElement[bool]:
         """Behind the page before, and inside what is searched for."""
         if not shape.by_name:
-            return [_behind(shape, order[0], _ID)]
-        found = [_behind(shape, sa.tuple_(order[0], order[1]), sa.tuple_(_text("page_folded"), _text("page_name")))]
-        if shape.search and shape.descending:
-            found.append(order[0] >= _text("search_from"))
-        elif shape.search:
-            found.append(order[0] < _text("search_until"))
-        return found
-
-
-def _behind(shape: _Shape, there: Any, here: Any) -> sa.ColumnElement[bool]:
-    return there < here if shape.descending else there > here  # type: ignore[no-any-return] # of sa.ColumnElement
+            return stretch(fixed, [(order[0], _ID)], descending=shape.descending)
+        here = [(order[0], _text("page_folded")), (order[1], _text("page_name"))]
+        bound = _text("search_from" if shape.descending else "search_until")
+        until = [(order[0], bound)] if shape.search else []
+        return stretch(fixed, here, descending=shape.descending, until=until)
 
 
 def _fitting(items: Sequence[Any]) -> int:

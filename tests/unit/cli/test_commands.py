@@ -276,6 +276,7 @@ def test_mlcube_ls(shell: Any, make: Any) -> None:
     answer = shell.run("mlcube", "ls", *words)
     assert calls[0][1] == {
         "mine": True,
+        "owner": None,
         "kind": Kind.MODEL,
         "state": State.OPERATION,
         "is_valid": False,
