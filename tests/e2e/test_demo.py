@@ -54,6 +54,12 @@ def test_the_demo_runs_green_and_leaves_nothing(tmp_path: Path, temporary: Path)
         for number, name in enumerate(("my-prep-cube", "my-modelref-cube", "my-metrics-cube"), 1)
     ] == [True] * 3
     assert re.search(r"AUC\.\w+ +0\.\d+", answer.text)
+    # The other two roles: a second model, a hospital, two released results and the leaderboard.
+    assert re.search(r"mlcube 4 +my-linear-model", answer.text)
+    assert re.search(r"released +2 \(my-modelref-cube\): AUC\.\w+ 0\.\d+", answer.text)
+    assert re.search(r"released +4 \(my-linear-model\): AUC\.\w+ 0\.\d+", answer.text)
+    assert re.search(r"1 +my-modelref-cube \(2\) .*\n +2 +my-linear-model \(4\)", answer.text)
+    assert "[y/N]: y\n" in answer.text
     assert list(temporary.iterdir()) == []
     assert list((tmp_path / "home").glob(".medperf*")) == []
     assert alive(temporary) == []

@@ -16,6 +16,7 @@ import pytest
 from kill_cases import LASTING, Case
 from kill_cases_here import HERE
 from kill_cases_more import MORE
+from kill_cases_owners import OWNERS
 from kills import Ended, Scene, World, inside, no_orphans
 from people import Server, new_person
 
@@ -23,7 +24,7 @@ from medperf.cli.main import COMMANDS
 from medperf.cli.runner import find_command
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("kills")]
-CASES = kill_cases.CASES | HERE | MORE
+CASES = kill_cases.CASES | HERE | MORE | OWNERS
 LONG_KILLS = sum(case.kills for case in CASES.values())
 LISTINGS = ("mlcube ls", "mlcube ls --mine", "benchmark ls --mine", "asset ls --mine", "test ls", "status", "doctor")
 #: In `make test` each is killed once; the long run kills all of them, again and again.
@@ -54,6 +55,12 @@ QUICK = (
     "server seed",
     "tutorial setup",
     "tutorial setup --force",
+    "dataset create",
+    "dataset submit",
+    "mlcube associate",
+    "association approve",
+    "run",
+    "result submit",
 )
 
 

@@ -34,7 +34,7 @@ class Scene:
     def home(self, who: str) -> Path:
         return self.folder / who
 
-    def model(self, act: Act, *, changed: bool = False, who: str = "maker") -> int:
+    def model(self, act: Act, *, changed: bool = False, who: str = "maker", owner: str | None = None) -> int:
         """A new model of the maker's; ``changed``: with other files than all before."""
         name = f"model-{next(self.numbers)}"
         folder = self.folder / "models" / name
@@ -45,7 +45,8 @@ class Scene:
         cube = made.model.parent
         assert act(who, "mlcube", "package", cube).code == 0
         files = ["--mlcube-file", cube / "deploy/mlcube.yaml", "--parameters-file", cube / "deploy/parameters.yaml"]
-        answer = act(who, "mlcube", "submit", "--name", name, *files, "--format", "json")
+        owned = ["--owner", owner] if owner is not None else []
+        answer = act(who, "mlcube", "submit", "--name", name, *files, *owned, "--format", "json")
         assert answer.code == 0, answer.err
         return int(answer.json["id"])
 

@@ -30,10 +30,11 @@ ACCEPTING = AUTOMATIC + '[models]\naccept = "listed"\nowners = [{owner}]\n'
 
 #: What the model called NAME does with data that hold ``act.json``: {NAME: what}.
 INFER = """
-import os, time
+import time
 act_file = data_path / "act.json"
 act = json.loads(act_file.read_text()).get(NAME) if act_file.exists() else None
-seen = sorted(str(path) for top in ("/in", "/out", "/mnt", "/data") for path in Path(top).rglob("*") if "label" in path.name)
+given = sorted(path.name for top in Path("/").glob("mlcube_io*") for path in top.rglob("*") if path.is_file())
+seen = [name for name in given if "label" in name or name.endswith(".csv")]
 if act == "hang":
     time.sleep(3600)
 elif act == "exit":
@@ -47,7 +48,7 @@ elif act != "nothing":
         hashlib.pbkdf2_hmac("sha256", NAME.encode(), b"", int(act[5:]))
         act = None
     names = sorted(str(path.relative_to(data_path)) for path in data_path.rglob("*") if path.is_file())
-    (output_path / "predictions.json").write_text(json.dumps({"by": NAME, "names": names, "act": act, "seen": seen}))
+    (output_path / "predictions.json").write_text(json.dumps({"by": NAME, "given": given, "names": names, "act": act, "seen": seen}))
 """
 #: It writes what the model says, or what it measured; and how many cases failed.
 EVALUATE = """

@@ -174,6 +174,22 @@ def test_roles_that_may_not(act: Act, model: int) -> None:
     assert listed(act, model) == ["REVOKED"]
 
 
+def test_members_act_within_their_rights(scene: Scene, act: Act) -> None:
+    """Who operates asks; who manages decides. What is missing is said before anything runs."""
+    assert act("maker", "organisation", "create", "Lab").code == 0
+    sent = act("maker", "organisation", "invite", "Lab", "testdataowner", "--operate", *JSON).json["id"]
+    assert act("data", "organisation", "accept", sent).code == 0
+    models = [scene.model(act, owner="Lab"), scene.model(act, owner="Lab")]
+    asked = act("data", "mlcube", "associate", "-b", 1, "-m", models[0], "--yes", *JSON)
+    assert asked.json["association"]["status"] == "PENDING", asked.err
+    number = act("bench", "association", "invite", "-b", 1, "-m", models[1], *JSON).json["association"]["id"]
+    refused = act("data", "association", "approve", number, "--yes", "--no-cache", *JSON)
+    assert refused.error["code"] == "missing_right"
+    assert "right to manage" in refused.error["what"]
+    assert act("data", "association", "reject", number, *JSON).error["code"] == "missing_right"
+    assert act("maker", "association", "approve", number, "--yes").code == 0
+
+
 def test_priorities(act: Act, model: int) -> None:
     assert act("maker", "mlcube", "associate", "-b", 1, "-m", model, "--yes").code == 0
     assert "has the priority 7 now" in act("bench", "association", "set_priority", "-b", 1, "-m", model, 7).out

@@ -63,9 +63,7 @@ class Owner:
 
 
 @pytest.fixture
-def owner(
-    benchmark: RunningServer, medperf: Command, monkeypatch: pytest.MonkeyPatch, workflow: Workflow
-) -> Owner:
+def owner(benchmark: RunningServer, medperf: Command, monkeypatch: pytest.MonkeyPatch, workflow: Workflow) -> Owner:
     found = Owner(medperf, monkeypatch, workflow)
     found.ok("profile", "create", "there", "--server", benchmark.url)
     found.ok("profile", "activate", "there")

@@ -81,7 +81,3 @@ def test_create_look_submit(bench: Bench, run: Run, data: str, home: Path) -> No
     )
     assert row.endswith(",0.5")
     assert run("benchmark", "leaderboard", 1).code == 0
-    twice = run("result", "create", *there, "-m", gamma, "--yes")
-    assert "medperf" in twice.out + twice.err
-    cleaned = run("storage", "cleanup", "--dry-run")
-    assert "predictions" not in cleaned.out or cleaned.code == 0

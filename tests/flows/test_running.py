@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from medperf.domain.digests import Digest
 from medperf.domain.errors import Conflict, Forbidden, Interrupted, MedPerfError
 from medperf.domain.events import Event, StepFinished, StepStarted
 from medperf.domain.executions import AttemptState, Disclosure, FailureClass, ShownState
@@ -16,10 +17,10 @@ from medperf.domain.sitepolicy import TaskLimits
 from medperf.flows.egress import list_egress
 from medperf.flows.running import RunOutcome, RunRequest, plan_run, run_models
 from medperf.flows.site import Site
-from medperf.wire.executions import AttemptView
+from medperf.wire.executions import AttemptReport, AttemptView
 
 from .dataset_site import Person
-from .running_site import MODELS, Bench, Watching
+from .running_site import MODELS, Bench, Watching, policy_text, write_policy
 
 SECRETS = ("case0", "record of", "act.json", "/records/")
 
@@ -103,6 +104,17 @@ def test_a_failed_model_stops_no_other(bench: Bench, site: Site, name: str) -> N
     assert not any(secret in left for secret in SECRETS)
 
 
+def test_labels_never_reach_a_model(bench: Bench, site: Site, name: str) -> None:
+    """All files that it is given are its data and its parameters."""
+    uuid = bench.dataset(site, name)
+    (outcome,) = run_models(site, RunRequest(1, uuid, models=(bench.models["alpha"],))).outcomes
+    infer = site.workspace.steps.lookup(Digest(site.workspace.runs.get(outcome.run).steps["infer"]))
+    assert infer is not None
+    said = json.loads((infer.outputs / "output_path" / "predictions.json").read_text())
+    assert said["given"] == ["act.json", "case0.txt", "parameters.yaml"]
+    assert said["seen"] == []
+
+
 def test_an_unchanged_second_run_starts_no_container(bench: Bench, site: Site, watching: Watching, name: str) -> None:
     uuid = bench.dataset(site, name, {"alpha": "exit"})
     first = run_models(site, RunRequest(1, uuid, models=(bench.models["beta"],)))
@@ -162,6 +174,15 @@ def test_what_goes_wrong_has_a_class(
         failure = acts[outcome.name][1]
         assert (outcome.state, outcome.failure, outcome.metrics) == (AttemptState.FAILED, failure, None)
         assert [one.failure for one in attempts(site, outcome)] == [failure]
+
+
+def test_a_command_lowers_the_policys_limits_and_never_raises_them(bench: Bench, site: Site, name: str) -> None:
+    uuid = bench.dataset(site, name, {"alpha": "hang"})
+    write_policy(site, policy_text(site) + "[limits.infer]\nseconds = 2\n")
+    limits = {"infer": TaskLimits(seconds=200)}
+    (outcome,) = run_models(site, RunRequest(1, uuid, models=(bench.models["alpha"],), limits=limits)).outcomes
+    assert outcome.failure is FailureClass.TIME_LIMIT
+    assert outcome.seconds < 100
 
 
 HOSTILE = {
@@ -256,14 +277,31 @@ def test_ctrl_c_is_told_and_goes_on(bench: Bench, site: Site, watching: Watching
     assert started(watching) == ["evaluate of bmk-model (2)"]
 
 
+def die() -> None:
+    raise SystemExit  # not what a flow expects: nothing is told, as after a kill
+
+
+def test_what_ended_at_the_server_meanwhile_does_not_go_on(
+    bench: Bench, site: Site, watching: Watching, name: str
+) -> None:
+    uuid = bench.dataset(site, name)
+    alpha = (bench.models["alpha"],)
+    on(watching, "infer", die)
+    with pytest.raises(SystemExit):
+        run_models(site, RunRequest(1, uuid, models=alpha))
+    watching.then = None
+    (run,) = site.workspace.runs.ls(None)
+    body = AttemptReport(execution=run.execution or 0, attempt=1, state=AttemptState.CANCELLED)
+    site.api.executions.report(body)
+    (outcome,) = run_models(site, RunRequest(1, uuid, models=alpha)).outcomes
+    assert (outcome.attempt, outcome.state) == (2, AttemptState.COMPLETED)
+    assert [one.state for one in site.workspace.runs.ls(None)] == [AttemptState.COMPLETED, AttemptState.INTERRUPTED]
+
+
 def test_models_go_on_where_a_process_died(bench: Bench, site: Site, watching: Watching, name: str) -> None:
     """The same attempt, not another one."""
     uuid = bench.dataset(site, name)
     alpha = (bench.models["alpha"],)
-
-    def die() -> None:
-        raise SystemExit  # not what a flow expects: nothing is told, as after a kill
-
     on(watching, "infer", die)
     with pytest.raises(SystemExit):
         run_models(site, RunRequest(1, uuid, models=alpha))

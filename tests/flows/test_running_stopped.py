@@ -14,6 +14,7 @@ from medperf.domain.errors import Conflict, Forbidden, MedPerfError
 from medperf.domain.events import Event, StepStarted
 from medperf.domain.executions import AttemptState, FailureClass, ShownState
 from medperf.domain.permissions import Right
+from medperf.domain.sitepolicy import TaskLimits
 from medperf.flows.accepting import BY_POLICY, accept_model, list_accepted
 from medperf.flows.egress import list_egress
 from medperf.flows.organisations import create_organisation, set_rights
@@ -28,6 +29,7 @@ from .dataset_site import Person
 from .running_site import AUTOMATIC, Bench, Watching, join, revoke, write_policy
 
 SOON = 0.05  # seconds between two signs of life
+LIMITS = {"infer": TaskLimits(seconds=60)}  # of a model that nothing stopped
 
 
 @pytest.fixture
@@ -75,9 +77,8 @@ def back(bench: Bench, *, model: str | None = None) -> Iterator[None]:
 
 def stopped(bench: Bench, site: Site, dataset: str, model: str) -> LocalRun:
     """Run a model that hangs, until it is stopped. Nothing but a sign of life can do that."""
-    (outcome,) = run_models(
-        site, RunRequest(1, dataset, models=(bench.models[model],)), heartbeat_seconds=SOON
-    ).outcomes
+    request = RunRequest(1, dataset, models=(bench.models[model],), limits=LIMITS)
+    (outcome,) = run_models(site, request, heartbeat_seconds=SOON).outcomes
     assert (outcome.state, outcome.failure) == (AttemptState.FAILED, FailureClass.REFUSED)
     run = site.workspace.runs.get(outcome.run)
     (there,) = site.api.executions.get(run.execution or 0).attempts or ()
@@ -125,7 +126,7 @@ def test_an_attempt_that_ended_elsewhere_stops(bench: Bench, site: Site, watchin
         site.api.executions.report(body)
 
     on(watching, "infer", end_it)
-    request = RunRequest(1, dataset, models=(bench.models["alpha"],))
+    request = RunRequest(1, dataset, models=(bench.models["alpha"],), limits=LIMITS)
     (outcome,) = run_models(site, request, heartbeat_seconds=SOON).outcomes
     assert (outcome.state, outcome.failure) == (AttemptState.INTERRUPTED, None)
     (there,) = site.api.executions.get(outcome.execution or 0).attempts or ()
@@ -195,8 +196,15 @@ def test_a_model_that_nobody_accepted_is_asked_about(bench: Bench, tmp_path: Pat
         assert not run_models(site, RunRequest(1, dataset, models=alpha, yes=True)).failed
         assert len(person.asked) == 2
         # A no for one model leaves the others alone.
-        answers = iter((False, True))
-        person.confirm = lambda question, default=False: next(answers)  # type: ignore[method-assign] # noqa: ARG005
+        person.yes = False
+        asked = person.confirm
+
+        def no_then_yes(question: str, *, default: bool = False) -> bool:
+            answer = asked(question, default=default)
+            person.yes = True
+            return answer
+
+        person.confirm = no_then_yes  # type: ignore[method-assign]
         models = (bench.models["beta"], bench.models["gamma"])
         report = run_models(site, RunRequest(1, dataset, models=models))
         assert len(report.outcomes) == 1
@@ -251,7 +259,8 @@ class Mute(CuttingProxy):
 
 @pytest.fixture
 def line(bench: Bench) -> Iterator[Mute]:
-    with Mute(int(bench.url.rpartition(":")[2])) as proxy:
+    proxy = Mute(int(bench.url.rpartition(":")[2]))
+    with proxy:
         yield proxy
 
 

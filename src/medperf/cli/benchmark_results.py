@@ -133,9 +133,11 @@ def _print(session: Session, out: Output, found: BenchmarkResults, wanted: Table
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(map(csv_value, header))
-        writer.writerows(
-            [csv_value(clean(value) if isinstance(value, str) else value) for value in row] for row in rows
-        )
+        for row in rows:  # numbers are most of it, and need no looking at
+            writer.writerow(
+                value if type(value) in (int, float) else csv_value(clean(value) if isinstance(value, str) else value)
+                for value in row
+            )
         out.write(text.getvalue())
         return
     keys = [rule.key for rule in found.contract.rules]

@@ -8,8 +8,7 @@ from typing import Any
 
 from medperf.domain.digests import Digest
 from medperf.domain.disclosure import RULES, Exit
-from medperf.domain.events import Note
-from medperf.flows.egress import Agreement, ask_person, disclosed, lines_of, needs_person
+from medperf.flows.egress import Agreement, ask_person, disclosed, lines_of, needs_person, tell
 from medperf.flows.site import Site
 from medperf.wire.models import Body
 
@@ -45,7 +44,7 @@ def agree_once(
     if asking:
         ask_person(site, asking[0], text, yes=yes)
     else:
-        site.emit(Note(text))
+        tell(site, text)
     return Agreement(Agreed.PERSON if asking else Agreed.POLICY, agreed, frozenset(follows))
 
 

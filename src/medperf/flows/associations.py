@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 from medperf.domain.associations import Asset, Current, Side, Status, check_priority, decide
 from medperf.domain.disclosure import Exit
 from medperf.domain.errors import Conflict, Forbidden, NotFound, UsageError
-from medperf.domain.events import Note
 from medperf.domain.executions import checked_reason
 from medperf.domain.permissions import EVERY_RIGHT, Action, Right, Standing
 from medperf.domain.permissions import decide as permitted
 from medperf.flows.checking import verified_dataset
-from medperf.flows.egress import send, settle, shown
+from medperf.flows.egress import send, settle, shown, tell
 from medperf.flows.site import Site
 
 if TYPE_CHECKING:
@@ -336,7 +335,7 @@ def _through_egress(site: Site, view: AssociationView, body: AssociationDecision
             verified_dataset(site, dataset.uuid)
     else:  # nobody is asked, so it is shown here
         document = {**address, **body.model_dump(mode="json", exclude_unset=True)}
-        site.emit(Note(shown(way, document, server=site.profile.server, about=about)))
+        tell(site, shown(way, document, server=site.profile.server, about=about))
     return send(site, way, body, _deliver(site, view), about=about, address=address, changed_only=True, yes=yes).answer
 
 

@@ -76,6 +76,7 @@ class _End:
     cached: bool = False
     told: bool = True
     task: TaskName | None = None
+    steps: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -132,7 +133,8 @@ class Attempts:
             run = self._closed(run, end)
             return self._outcome(run, planned, end, started)
         finally:
-            runs.let_go(run.uuid)
+            if runs.get(run.uuid).state.is_open:
+                runs.let_go(run.uuid)
 
     def tell(self, run: LocalRun) -> None:
         """Report how a run ended that the server still holds for open.
@@ -151,6 +153,10 @@ class Attempts:
         runs = self.site.workspace.runs
         if planned.action == "resume" and planned.before is not None:
             return runs.take(planned.before.uuid)
+        if (
+            planned.before is not None and planned.before.state.is_open
+        ):  # it ended at the server while this site was away
+            runs.change(planned.before.uuid, state=AttemptState.INTERRUPTED)
         assert body is not None, "only what goes on is registered already"
         return runs.add(
             LocalRun(
@@ -173,7 +179,8 @@ class Attempts:
         if body is not None:
 
             def keep(answer: ExecutionView) -> None:
-                runs.change(run.uuid, execution=answer.id, attempt=answer.attempt_of(uuid.UUID(run.uuid)).number)
+                number = answer.attempt_of(uuid.UUID(run.uuid)).number
+                runs.change(run.uuid, execution=answer.id, attempt=number, state=AttemptState.RUNNING)
 
             send(
                 self.site,
@@ -186,14 +193,14 @@ class Attempts:
             )
         run = runs.get(run.uuid)
         self._report(run, AttemptState.RUNNING)
-        return runs.change(run.uuid, state=AttemptState.RUNNING)
+        return run
 
     # -- the work ------------------------------------------------------------------------------------------------------
 
     def _worked(self, run: LocalRun, planned: PlannedRun) -> _End:
         with self.pulse.of(run, self.stop) as live:
             try:
-                end = self._measured(run, planned, live)
+                end = self._measured(planned, live)
             except Interrupted as error:
                 end = self._interrupted(live, error)
             except MedPerfError as error:
@@ -201,12 +208,12 @@ class Attempts:
             except Exception as error:  # noqa: BLE001 - a door: a fault of ours in one model stops no other one
                 self.faults.append(error)
                 end = _End(AttemptState.FAILED, FailureClass.INTERNAL, f"A fault of MedPerf: {error!r}")
-            end.task = live.task
+            end.task, end.steps = live.task, live.steps
             return end
 
-    def _measured(self, run: LocalRun, planned: PlannedRun, live: Live) -> _End:
+    def _measured(self, planned: PlannedRun, live: Live) -> _End:
         """Infer, evaluate, and look at what was measured. The labels are the evaluator's alone."""
-        ground, runner, runs = self.ground, self.ground.runner, self.site.workspace.runs
+        ground, runner = self.ground, self.ground.runner
         assert planned.ready is not None, "nothing else is planned to run"
 
         def check() -> None:
@@ -215,14 +222,14 @@ class Attempts:
         whose = f"of {planned.name} ({planned.model})"
         given = {"data_path": ground.verified.data}
         infer = runner.run(planned.ready, "infer", given, cancel=live.stop, title=f"infer {whose}", check=check)
-        runs.change(run.uuid, steps={"infer": str(infer.key)})
+        live.steps["infer"] = str(infer.key)
         live.task = "evaluate"
         predictions = (infer.outputs / "output_path", infer.identities["output_path"])
         inputs = evaluated(ground, predictions)
         evaluate = runner.run(
             ground.evaluator, "evaluate", inputs, cancel=live.stop, title=f"evaluate {whose}", check=check
         )
-        runs.change(run.uuid, steps={"infer": str(infer.key), "evaluate": str(evaluate.key)})
+        live.steps["evaluate"] = str(evaluate.key)
         try:
             document = read_metrics(evaluate)
             flat = check_metrics(ground.contract, document)
@@ -254,6 +261,7 @@ class Attempts:
             message=end.message,
             log=end.log,
             metrics=end.document,
+            steps=end.steps,
             disclosure=first_disclosure(end.state),
         )
         if not end.told:

@@ -102,33 +102,33 @@ def send(
         consent = agreement.consent
     else:
         consent = _agree(site, exit, document, about=about, yes=yes)
-    key = workspace.pending.remember(kind, credential.instance_id, digest, payload)
-    entry = workspace.egress.record(
-        key=key,
+    entry = workspace.egress.leaving(
         kind=exit,
+        pending=kind,
         instance_id=credential.instance_id,
+        digest=digest,
+        payload=payload,
         server=site.profile.server,
         about=about,
         consent=consent,
-        body=document,
     )
-    workspace.egress.note(entry.number, Event.SENT)
     try:
-        answer = deliver(body, idempotency_key=key)
+        answer = deliver(body, idempotency_key=entry.key)
     except MedPerfError as error:
         # A refusal is an answer: nothing was kept there. Silence is none: the key stays for the next try.
-        if isinstance(error, ServerUnavailable):
-            workspace.egress.note(entry.number, Event.UNANSWERED, error.code)
-            if fleeting:
-                workspace.pending.forget(key)
+        silent = isinstance(error, ServerUnavailable)
+        event = Event.UNANSWERED if silent else Event.REFUSED
+        if silent and not fleeting:
+            workspace.egress.note(entry.number, event, error.code)
         else:
-            workspace.egress.note(entry.number, Event.REFUSED, error.code)
-            workspace.pending.forget(key)
+            workspace.egress.settled(entry, event, error.code)
         raise
-    workspace.egress.note(entry.number, Event.ANSWERED)
-    if keep is not None:
+    if keep is None:
+        workspace.egress.settled(entry, Event.ANSWERED)
+    else:
+        workspace.egress.note(entry.number, Event.ANSWERED)
         keep(answer)
-    workspace.pending.forget(key)
+        workspace.pending.forget(entry.key)
     return Sent(answer, entry.number, consent, again=before is not None)
 
 
@@ -200,6 +200,12 @@ def shown(exit: Exit, document: Mapping[str, Any], *, server: str, about: str) -
     return "\n".join(lines)
 
 
+def tell(site: Site, text: str) -> None:
+    """Show what goes without a question, line by line: a note is one line."""
+    for line in text.splitlines():
+        site.emit(Note(line))
+
+
 def lines_of(document: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
     """Every field with its dotted name, in order."""
     found: list[tuple[str, Any]] = []
@@ -233,7 +239,7 @@ def _agree(site: Site, exit: Exit, document: dict[str, Any], *, about: str, yes:
         return Agreed.AUTOMATIC
     text = shown(exit, document, server=site.profile.server, about=about)
     if not needs_person(site, exit):
-        site.emit(Note(text))
+        tell(site, text)
         return Agreed.POLICY
     ask_person(site, exit, text, yes=yes)
     return Agreed.PERSON

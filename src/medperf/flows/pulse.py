@@ -29,6 +29,7 @@ class Live:
 
     Attributes:
         task: where it stands.
+        steps: task -> step key of what is finished.
         stop: set when it has to end: by Ctrl-C, or because of ``refusal``.
         refusal: why it may not go on; None: it may.
         ended: the server says that the attempt has ended, so nothing more is told of it.
@@ -37,6 +38,7 @@ class Live:
     def __init__(self, run: LocalRun, parent: threading.Event) -> None:
         self.run = run
         self.task: TaskName = "infer"
+        self.steps: dict[str, str] = {}
         self.stop = LinkedEvent(parent)
         self.refusal: MedPerfError | None = None
         self.ended = False

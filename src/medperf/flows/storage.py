@@ -163,6 +163,7 @@ def clean_up(
     _refuse_busy(site, wheels=Part.WHEELS in wanted)
     if not yes and not site.ask.confirm(_question(plan)):
         raise Forbidden("not_agreed", "Nothing was deleted: you did not agree.", "Run the same command again.")
+    _refuse_busy(site, wheels=Part.WHEELS in wanted)  # something may have begun while the person thought
     for items in chosen.values():
         for item in items:
             site.check_cancelled()

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from medperf.domain.digests import Digest, canonical_json
+from medperf.domain.digests import Digest
 from medperf.domain.disclosure import Exit
 from medperf.domain.errors import NotFound
 from medperf.workspace.database import Database
+from medperf.workspace.pending import remember
 
 
 class Agreed(StrEnum):
@@ -83,33 +84,42 @@ class Egress:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def record(
+    def leaving(
         self,
         *,
-        key: str,
         kind: Exit,
+        pending: str,
         instance_id: str,
+        digest: Digest,
+        payload: bytes,
         server: str,
         about: str,
         consent: Agreed,
-        body: dict[str, Any],
     ) -> EgressEntry:
-        """Write down what is about to leave, before it does. The same key again finds the first entry.
+        """Write down that a body goes now, here and in the outbox, in one transaction. The same body that is unanswered keeps its key.
 
         Args:
-            key: its Idempotency-Key.
-            body: JSON types, exactly what is sent (and the ids that stand in its address).
+            pending: what the outbox calls its kind.
+            payload: canonical JSON of exactly what is sent (and the ids that stand in its address).
         """
         now = _now()
         with self._database.writing() as connection:
+            key = remember(connection, pending, instance_id, digest, payload)
             connection.execute(
                 "INSERT INTO egress (key, kind, instance_id, server, about, consent, body, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT DO NOTHING",
-                (key, kind, instance_id, server, about, consent, canonical_json(body), now),
+                (key, kind, instance_id, server, about, consent, payload, now),
             )
             row = connection.execute(_BY_KEY, (instance_id, key)).fetchone()
+            connection.execute("INSERT INTO egress_events VALUES (?, ?, ?, ?)", (row[0], Event.SENT, "", now))
             events = _events(connection, row[0])
         return _entry(row, events)
+
+    def settled(self, entry: EgressEntry, event: Event, detail: str = "") -> None:
+        """What became of it for good: the outbox forgets it."""
+        with self._database.writing() as connection:
+            connection.execute("INSERT INTO egress_events VALUES (?, ?, ?, ?)", (entry.number, event, detail, _now()))
+            connection.execute("DELETE FROM pending WHERE key = ?", (entry.key,))
 
     def note(self, number: int, event: Event, detail: str = "") -> None:
         """What became of it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,17 +35,8 @@ class Pending:
         Returns:
             the Idempotency-Key (a UUID): the old one if the same body for the same instance is still unanswered.
         """
-        now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._database.writing() as connection:
-            connection.execute(
-                "INSERT OR IGNORE INTO pending VALUES (?, ?, ?, ?, ?, ?)",
-                (str(uuid.uuid4()), kind, instance_id, body_digest, body, now),
-            )
-            (key,) = connection.execute(
-                "SELECT key FROM pending WHERE instance_id = ? AND kind = ? AND body_digest = ?",
-                (instance_id, kind, body_digest),
-            ).fetchone()
-        return str(key)
+            return remember(connection, kind, instance_id, body_digest, body)
 
     def forget(self, key: str) -> None:
         """The server answered; an unknown key is fine."""
@@ -60,3 +52,17 @@ class Pending:
             PendingSubmission(key, kind, instance, Digest(digest), bytes(body), at)
             for key, kind, instance, digest, body, at in rows
         ]
+
+
+def remember(connection: sqlite3.Connection, kind: str, instance_id: str, body_digest: Digest, body: bytes) -> str:
+    """See `Pending.remember`; within a transaction of the caller's."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    connection.execute(
+        "INSERT OR IGNORE INTO pending VALUES (?, ?, ?, ?, ?, ?)",
+        (str(uuid.uuid4()), kind, instance_id, body_digest, body, now),
+    )
+    (key,) = connection.execute(
+        "SELECT key FROM pending WHERE instance_id = ? AND kind = ? AND body_digest = ?",
+        (instance_id, kind, body_digest),
+    ).fetchone()
+    return str(key)

@@ -121,7 +121,7 @@ def _tutorial_there(scene: Scene) -> None:
 
 
 def _tutorial(scene: Scene, again: Ended) -> None:
-    assert (scene.here / "medperf_tutorial" / "xrv_densenet" / "mlcube" / "mlcube.yaml").is_file()
+    assert (scene.here / "medperf_tutorial" / "xrv_linear" / "mlcube" / "mlcube.yaml").is_file()
 
 
 HERE: dict[str, Case] = {

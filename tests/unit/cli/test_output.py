@@ -68,6 +68,21 @@ def test_a_narrow_terminal_leaves_out_what_is_extra_and_a_pipe_nothing() -> None
     assert all(value in stream.getvalue() for value in row)
 
 
+def test_a_long_table_is_plain_and_fits_all_the_same() -> None:
+    columns = [Column("id", right=True), Column("name"), Column("made", extra=True)]
+    rows = [(number, "x" * 20, "y" * 60) for number in range(600)]
+    out, stream = printed(terminal=True, width=60)
+    assert not out.fits(columns, rows)
+    assert out.fits(columns[:2], [row[:2] for row in rows])
+    out.table(columns, rows, empty="-")
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 601
+    assert max(map(len, lines)) <= 60
+    assert lines[0].split() == ["ID", "NAME"]
+    piped, _ = printed(terminal=False, width=60)
+    assert piped.fits(columns, rows)
+
+
 def test_markup_in_names_is_text() -> None:
     out, stream = printed(terminal=True)
     out.table([Column("name")], [("[red]not red[/red]",)], empty="none")

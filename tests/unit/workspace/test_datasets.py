@@ -15,7 +15,7 @@ from medperf.domain.disclosure import Exit
 from medperf.domain.errors import Conflict, InvalidInput, NotFound
 from medperf.workspace import database
 from medperf.workspace.datasets import LocalDataset, Standing
-from medperf.workspace.egress import Agreed, Event
+from medperf.workspace.egress import Agreed, EgressEntry, Event
 from medperf.workspace.workspace import Workspace
 
 from .killed_datasets import FROM, ROOT, facts, make
@@ -89,22 +89,24 @@ class TestFinding:
 
 class TestEgress:
     def test_one_entry_for_a_key_and_all_that_became_of_it(self, workspace: Workspace) -> None:
-        def record(key: str, instance: str = "i") -> int:
-            return workspace.egress.record(
-                key=key, kind=Exit.STATISTICS, instance_id=instance, server="https://x", about="dataset 'd'",
-                consent=Agreed.PERSON, body={"dataset": 1, "statistics": {"cases": 3}},
-            ).number  # fmt: skip
+        def leaving(text: bytes, instance: str = "i") -> EgressEntry:
+            return workspace.egress.leaving(
+                kind=Exit.STATISTICS, pending="egress:statistics", instance_id=instance, digest=Digest.of(text), payload=text,
+                server="https://x", about="dataset 'd'", consent=Agreed.PERSON,
+            )  # fmt: skip
 
-        first, second = record("k"), record("l")
-        workspace.egress.note(first, Event.SENT)
-        workspace.egress.note(first, Event.UNANSWERED, "server_unreachable")
-        assert record("k") == first
-        assert record("k", "j") not in (first, second)
-        assert [entry.number for entry in workspace.egress.ls(instance_id="i")] == [second, first]
-        entry = workspace.egress.get(first)
-        assert [event.event for event in entry.events] == ["sent", "unanswered"]
-        assert (entry.outcome, entry.body["dataset"], entry.events[1].detail) == ("unanswered", 1, "server_unreachable")
-        assert workspace.egress.get(second).outcome is None
+        first, second = leaving(b'{"dataset":1}'), leaving(b'{"dataset":2}')
+        workspace.egress.note(first.number, Event.UNANSWERED, "server_unreachable")
+        again = leaving(b'{"dataset":1}')
+        assert (again.number, again.key) == (first.number, first.key)
+        assert leaving(b'{"dataset":1}', "j").number not in (first.number, second.number)
+        assert [entry.number for entry in workspace.egress.ls(instance_id="i")] == [second.number, first.number]
+        workspace.egress.settled(again, Event.ANSWERED)
+        entry = workspace.egress.get(first.number)
+        assert [event.event for event in entry.events] == ["sent", "unanswered", "sent", "answered"]
+        assert (entry.outcome, entry.body["dataset"], entry.events[1].detail) == ("answered", 1, "server_unreachable")
+        assert [one.key for one in workspace.pending.ls("i")] == [second.key]
+        assert leaving(b'{"dataset":1}').number != first.number
         with pytest.raises(NotFound):
             workspace.egress.get(99)
 
