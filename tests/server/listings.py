@@ -116,7 +116,8 @@ def fill(world: World, crowd: Crowd, count: int, *, seed: int = 0, hidden: float
     async def write() -> None:
         async with world.database.write() as tx:
             for table, rows in ((mlcubes, made["mlcubes"]), (benchmarks, made["benchmarks"]), (assets, made["assets"])):
-                await tx.execute_many(sa.insert(table), rows)
+                for first in range(0, len(rows), 1000):  # each call has the time of one statement
+                    await tx.execute_many(sa.insert(table), rows[first : first + 1000])
             await tx.execute_many(sa.insert(opened_assets), opened)
 
     world.run(write)
