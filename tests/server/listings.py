@@ -144,8 +144,8 @@ def fill(world: World, crowd: Crowd, count: int, *, seed: int = 0, hidden: float
     async def write() -> None:
         async with world.database.write() as tx:
             for noun, table in TABLES.items():
-                if made[noun]:
-                    await tx.execute_many(sa.insert(table), made[noun])
+                for first in range(0, len(made[noun]), 1000):  # each call has the time of one statement
+                    await tx.execute_many(sa.insert(table), made[noun][first : first + 1000])
             values = [{**entry, "is_joined": entry["benchmark_id"] % 2 == 0} for entry in opened["assets"]]
             await tx.execute_many(sa.insert(opened_assets), values)
             if joined:

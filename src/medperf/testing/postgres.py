@@ -31,6 +31,7 @@ _SETTINGS = (
     "max_wal_size=96MB",
     "autovacuum=off",
     "shared_buffers=64MB",
+    "dynamic_shared_memory_type=mmap",  # in its own folder: what a killed one leaves goes with it
     "deadlock_timeout=100ms",
     "max_connections=200",
     "log_min_messages=warning",

@@ -93,9 +93,15 @@ def rules(host: Host) -> tuple[RuleReport, ...]:
     )
 
 
-def _sweep() -> None:
+def _place() -> Path:
+    """Where the attempt is made. `tempfile.gettempdir` finds out by writing a file: one killed just then would leave it for good."""
+    named = (os.environ.get("TMPDIR"), "/tmp", "/var/tmp")  # noqa: S108 - a private folder is made in it
+    return next((Path(name) for name in named if name and os.access(name, os.W_OK | os.X_OK)), Path.cwd())
+
+
+def _sweep(place: Path) -> None:
     """Remove what a killed ``doctor`` of this account left."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    for folder in place.glob(f"{_PREFIX}*"):
         process = folder.name.removeprefix(_PREFIX).partition("-")[0]
         if not process.isdecimal() or Path("/proc", process).exists() or folder.is_symlink():
             continue
@@ -104,8 +110,9 @@ def _sweep() -> None:
 
 
 def _try(host: Host) -> str | None:
-    _sweep()
-    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-") as name:
+    place = _place()
+    _sweep(place)
+    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", dir=place) as name:
         log = Path(name, "log")
         policy = ConfinementPolicy().with_limits(wall_seconds=20.0, grace_seconds=1.0)
         if filter_path(platform.machine()) is None:
