@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -125,6 +126,35 @@ def test_ctrl_c_ends_the_task_and_is_passed_on(tmp_path: Path) -> None:
     assert processes_with(token.name) == []
     presser.join()
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("medperf-sandbox")] == []
+
+
+_KILLED = """
+import os, signal, sys, threading
+from pathlib import Path
+from medperf.domain.confinement import ConfinementPolicy
+from medperf.runtime.engines.sandbox import session
+from medperf.runtime.engines.sandbox.engine import SandboxEngine
+from medperf.runtime.engines.sandbox.job import Job
+
+class Popen(session.subprocess.Popen):
+    def __init__(self, command, **options):
+        super().__init__(command, **options)
+        if "--args" in command:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+host = SandboxEngine(cache=Path("cache")).host()
+session.subprocess.Popen = Popen
+job = Job(command=("/bin/sleep", "100", sys.argv[1]), binds=(), policy=ConfinementPolicy())
+session.run_job(host, job, log=Path("log"), cancel=threading.Event())
+"""
+
+
+def test_killed_while_bubblewrap_starts(tmp_path: Path) -> None:
+    for attempt in range(8):  # without the guard almost every one leaves a process
+        token = f"token-{time.monotonic_ns()}"
+        done = subprocess.run([sys.executable, "-c", _KILLED, token], cwd=tmp_path, capture_output=True, check=False)
+        assert done.returncode == -signal.SIGKILL, (attempt, done.stderr)
+        assert until(lambda token=token: processes_with(token) == [], 10), attempt
 
 
 def test_nothing_is_leaked(tmp_path: Path) -> None:

@@ -165,6 +165,7 @@ class _Session:
         packed = self._data(b"".join(os.fsencode(argument) + b"\0" for argument in arguments))
         if stage is not None:
             stage.open()
+        guard = stack.enter_context(_guard())
         command = [self._host.bwrap, "--args", str(packed), "--", *self._limited(), *self._job.command]
         drop = self._host.drop_to
         identity = {"user": drop[0], "group": drop[1], "extra_groups": []} if drop else {}
@@ -175,7 +176,7 @@ class _Session:
                 stdout=log_write,
                 stderr=log_write,
                 pass_fds=(status_write, *self._files),
-                start_new_session=True,  # the terminal's Ctrl-C reaches us, not the program
+                process_group=guard,  # the terminal's Ctrl-C reaches us, not the program
                 env={},
                 cwd="/",
                 **identity,
@@ -395,6 +396,28 @@ class _Session:
         else:
             ended.reason = "exit"
             ended.message = f"it ended with exit code {ended.exit_code}"
+
+
+@contextlib.contextmanager
+def _guard() -> Iterator[int]:
+    """A process group that is killed when this process ends within, however it ends; yields its number.
+
+    Bubblewrap asks the kernel to end it with us, but not soon enough: killed by that, or by the closed pipe of its status,
+    while its child waits to be told of its user ids, it leaves that child waiting for ever.
+    """
+    with subprocess.Popen(
+        ["/bin/sh", "-c", "read -r ended || kill -KILL 0"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        process_group=0,
+        env={},
+        cwd="/",
+    ) as process:
+        try:
+            yield process.pid
+        finally:
+            process.communicate(b"ended\n")
 
 
 @dataclass
