@@ -188,6 +188,41 @@ def test_a_killed_submission_goes_on(study: Study, monkeypatch: pytest.MonkeyPat
     assert len(study.bench.get(f"/results?benchmark={study.benchmark['id']}").json()["items"]) == 1
 
 
+@pytest.mark.parametrize("what", ["withhold", "retract"])
+def test_an_answer_that_was_not_read_waits_for_nothing(
+    study: Study, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Killed after the server did it: the same command again finds it done, and ends what waited."""
+
+    class Killed(BaseException):
+        pass
+
+    def decide(site: Site) -> Any:
+        if what == "withhold":
+            return withhold_results(site, of(run), reason="in doubt")[0]
+        return retract_result(site, of(run), reason="wrong")
+
+    person = Person()
+    with open_site(person) as site:
+        run = keep_run(site, study, keep_dataset(site, study))
+        if what == "retract":
+            submit_results(site, of(run))
+        send = getattr(site.api.executions, what)
+
+        def dies(body: Any, *, idempotency_key: str) -> Any:
+            send(body, idempotency_key=idempotency_key)
+            raise Killed
+
+        monkeypatch.setattr(site.api.executions, what, dies)
+        with pytest.raises(Killed):
+            decide(site)
+        asked = len(person.asked)
+    with open_site(person) as site:
+        assert decide(site).already
+        assert site.workspace.pending.ls(site.credential().instance_id) == []
+        assert (len(person.asked), list_egress(site)[0].outcome) == (asked, "answered")
+
+
 def test_a_server_that_does_not_answer_is_told_again(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     person = Person()
     with open_site(person) as site:

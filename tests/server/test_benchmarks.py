@@ -51,6 +51,8 @@ def drop_step(body: dict[str, Any]) -> None:
         (lambda body: body["report"].update(metrics={"AUC": {"Edema": 1.5}}), "metrics_contract"),
         (lambda body: body["report"].update(metrics={"AUC": {"Edema": 0.5}, "patient 7": 1}), "metrics_contract"),
         (lambda body: body.update(metrics_contract={}), "bad_contract"),
+        (lambda body: body["report"].update(statistics={"patient_00012345": 1}), "bad_statistics"),
+        (lambda body: body["report"].update(statistics={"cases": {}}), "bad_statistics"),
         (lambda body: body["demo"].update(urls=["asset:99"]), "unknown_asset"),
         (lambda body: body["demo"].update(urls=[]), "file_without_url"),
         (lambda body: body.update(approval="APPROVED"), "invalid_fields"),

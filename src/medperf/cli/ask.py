@@ -81,8 +81,9 @@ def _prompt(question: str) -> str:
 
 
 def _no_answer(prompt: str) -> InvalidInput:
+    asked = prompt.strip().rstrip(":").rpartition("\n")[2]  # what stands above was shown already
     return InvalidInput(
         "no_answer",
-        f"Nobody answered {prompt.strip().rstrip(':')!r}: the input has ended.",
+        f"Nobody answered {asked!r}: the input has ended.",
         "Run it in a terminal, pipe one line per question, or give the answer as an option (see --help).",
     )

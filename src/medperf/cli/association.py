@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 app = noun(
     "association",
-    "Let datasets and models into benchmarks: look, invite, approve, revoke and rank.",
+    "Let datasets and models into benchmarks: invite, approve, revoke, rank.",
     "medperf association ls --waiting",
 )
 

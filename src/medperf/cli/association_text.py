@@ -70,7 +70,7 @@ def show_page(session: Session, found: AssociationView) -> None:
         (found.kind.value, named(found.asset, found.name)),
         (f"{found.kind.value}'s owner", _party(found)),
         ("status", f"{found.status.value}{' (without a person)' if found.is_automatic else ''}"),
-        ("asked by", f"the {found.asked_by.value if found.asked_by is Side.BENCHMARK else found.kind.value}'s owner"),
+        ("asked by", _side(found, found.asked_by)),
         ("asked", found.asked_at),
         ("decided", found.decided_at),
         ("priority", found.priority if found.kind is Asset.MODEL else None),
@@ -89,7 +89,7 @@ def show_page(session: Session, found: AssociationView) -> None:
                 (
                     one.at,
                     one.status,
-                    "nobody: automatic" if one.is_automatic else f"the {one.side.value} side",
+                    "nobody: automatic" if one.is_automatic else _side(found, one.side),
                     one.reason,
                 )
                 for one in found.events
@@ -126,6 +126,10 @@ def _party(one: AssociationView) -> str | None:
 def _owner_of(one: AssociationView, side: Side) -> str:
     found = one.benchmark_owner if side is Side.BENCHMARK else one.owner
     return found.name if found is not None else f"The {one.kind.value}'s owner"
+
+
+def _side(one: AssociationView, side: Side) -> str:
+    return f"the {side.value if side is Side.BENCHMARK else one.kind.value}'s owner"
 
 
 def _between(one: AssociationView) -> str:

@@ -101,7 +101,7 @@ def leaderboard(
     out, board = session.out, found.board
     out.line(f"Benchmark {found.benchmark} ({found.name}): {_metric_line(board)}")
     if not board.standings:
-        out.line("There are no results that you may see, and no models.")
+        out.line("There are no results that you may see, and no dataset is in it that you may see.")
         return
     out.line()
     _show_board(out, board)
@@ -276,4 +276,9 @@ def _cases(cases: Cases, score: Score | None = None) -> str:
 def _show_totals(out: Output, totals: Totals) -> None:
     """How many cells are in which state."""
     counted = ", ".join(f"{count} {state.value}" for state, count in totals.states.items() if count)
-    out.line(f"{totals.datasets} datasets with {totals.models} models: {counted or 'nothing yet'}.")
+    datasets, models = _counted(totals.datasets, "dataset"), _counted(totals.models, "model")
+    out.line(f"{datasets} with {models}: {counted or 'nothing yet'}.")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

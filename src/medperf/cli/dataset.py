@@ -94,6 +94,7 @@ def create(
         benchmark=benchmark,
         preparator=data_prep,
         no_cache=no_cache,
+        go_on=join,
     )
     if join and benchmark is None:
         raise UsageError("usage", "--join needs a benchmark to join.", "Give it with --benchmark.")
@@ -111,6 +112,7 @@ def create(
         {
             **local_document(made.dataset),
             "resumed": made.resumed,
+            "already": made.already,
             "containers_started": made.containers_started,
             "seconds": made.seconds,
             "association": joined,

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 def show_created(session: Session, made: CreatedDataset, *, following: bool) -> None:
     """What was made of the records. ``following``: name the next command."""
     facts, name = made.dataset.facts, made.dataset.name
+    if made.already:
+        session.out.line(f"Dataset {made.dataset.uuid[:8]} ({name}) was prepared before: it is taken as it is.")
+        return
     show_statistics(session, facts.statistics)
     session.out.line(
         f"Prepared {facts.files:,} files ({human_bytes(facts.bytes)}) in {human_seconds(made.seconds)}; "

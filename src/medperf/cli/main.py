@@ -36,11 +36,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("mlcube", "mlcube", "Make, package, submit and look up MLCubes (registered containers)."),
     Entry("benchmark", "benchmark", "Submit, look up and decide about benchmarks."),
     Entry("dataset", "dataset", "Prepare, check, register and withdraw data of this site."),
-    Entry(
-        "association",
-        "association",
-        "Let datasets and models into benchmarks: look, invite, approve, revoke and rank.",
-    ),
+    Entry("association", "association", "Let datasets and models into benchmarks: invite, approve, revoke, rank."),
     Entry("inbox", "inbox", "Show what waits for you, each thing with the command that deals with it."),
     Entry("egress", "egress", "Look up everything that left this site, and who agreed."),
     Entry("model", "model", "Say which models may run at this site."),

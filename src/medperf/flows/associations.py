@@ -196,13 +196,16 @@ def decide_association(
 
 
 def end_association(site: Site, view: AssociationView) -> AssociationView:
-    """End what is pending or approved of a dataset of this site.
+    """End what is pending or approved of a dataset of this site; what has ended stays as it is.
 
     Raises:
         Conflict: the other side was quicker.
     """
     from medperf.wire.associations import AssociationDecision
 
+    if view.status.has_ended:
+        _settle(site, view)
+        return view
     status = Status.REVOKED
     if view.status is Status.PENDING:
         status = Status.CANCELLED if view.asked_by is Side.ASSET else Status.REJECTED

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from medperf.domain import limits
 from medperf.domain.digests import Digest
-from medperf.domain.errors import InvalidInput, MedPerfError, UsageError
+from medperf.domain.errors import Conflict, InvalidInput, MedPerfError, UsageError
 from medperf.domain.events import Note
 from medperf.domain.states import Kind
 from medperf.flows.cubes import ReadyCube, registered_cube, resolve_cube
@@ -40,6 +40,7 @@ class DatasetRequest:
     Attributes:
         site_label: what others see of the dataset in results; None: its location, or a name that says nothing.
         no_cache: check and describe the prepared data again although that was done before.
+        go_on: a dataset of this name that an earlier call made of these records is taken as it is.
     """
 
     name: str
@@ -51,16 +52,18 @@ class DatasetRequest:
     benchmark: int | None = None
     preparator: str | None = None
     no_cache: bool = False
+    go_on: bool = False
 
 
 @dataclass(frozen=True)
 class CreatedDataset:
-    """The new dataset. ``resumed``: an earlier call had begun to prepare it; ``seconds``: wall time."""
+    """The dataset. ``resumed``: an earlier call had begun to prepare it; ``already``: or had made it; ``seconds``: wall time."""
 
     dataset: LocalDataset
     resumed: bool
     containers_started: int
     seconds: float
+    already: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,13 @@ def create_dataset(site: Site, request: DatasetRequest) -> CreatedDataset:
     raw = _identified(site, data)
     prepared_from = Digest.of_document({"preparator": preparator.files, "raw": raw.root})
     datasets = site.workspace.datasets
-    datasets.refuse_known(request.name.strip(), prepared_from)
+    try:
+        datasets.refuse_known(request.name.strip(), prepared_from)
+    except Conflict as known:
+        made = datasets.get(known.details["dataset"]) if request.go_on and known.code == "dataset_exists" else None
+        if made is None or made.name != request.name.strip():
+            raise
+        return CreatedDataset(made, False, 0, site.clock() - clock, already=True)
     key = Digest.of_document(
         {"prepare": preparator.files, "data": os.fspath(data.data_path), "labels": os.fspath(data.labels_path)}
     )

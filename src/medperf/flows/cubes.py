@@ -11,7 +11,7 @@ from typing import get_args
 
 from medperf.domain import limits
 from medperf.domain.digests import Digest
-from medperf.domain.errors import InvalidInput
+from medperf.domain.errors import InvalidInput, NotFound
 from medperf.domain.events import Note, StepFinished, StepStarted
 from medperf.domain.kinds import require_kind
 from medperf.domain.manifests import Manifest, parameters_default, parse_manifest
@@ -136,11 +136,32 @@ def _fetching(site: Site, view: MLCubeView) -> dict[FileName, Path]:
         raise InvalidInput("no_manifest", f"MLCube {view.id} ({view.name}) has no manifest.", "Use another one.")
     wanted: tuple[FileName, ...] = ("manifest", "parameters", "additional", "project")
     most = {"manifest": limits.MANIFEST_BYTES, "parameters": limits.PARAMETERS_BYTES}
-    return {
-        key: fetch(site, view.files[key], name=f"{key} of {view.name}", limit=most.get(key, limits.ASSET_BYTES))
-        for key in wanted
-        if key in view.files
-    }
+    try:
+        return {
+            key: fetch(site, view.files[key], name=f"{key} of {view.name}", limit=most.get(key, limits.ASSET_BYTES))
+            for key in wanted
+            if key in view.files
+        }
+    except NotFound as error:
+        if error.code != "no_such_asset":
+            raise
+        raise _not_open(view, error) from error
+
+
+def _not_open(view: MLCubeView, error: NotFound) -> NotFound:
+    """A registered MLCube whose files, hosted by the server, this account may not read, or not yet."""
+    fix = "Ask its owner."
+    if view.kind is Kind.MODEL:
+        fix = (
+            "A model's files open to a site once a dataset of it is approved in a benchmark with that model "
+            "(ask with: medperf dataset associate), unless its owner makes them public."
+        )
+    return NotFound(
+        error.code,
+        f"You may not read the files of MLCube {view.id} ({view.name}){' yet' if view.kind is Kind.MODEL else ''}.",
+        fix,
+        details=error.details,
+    )
 
 
 def _lay_out(site: Site, name: str, files: Mapping[FileName, Path], base: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ from medperf.flows.creating import (
     create_dataset,
     statistics_contract,
 )
-from medperf.flows.egress import KIND, send
+from medperf.flows.egress import KIND, send, settle
 from medperf.flows.organisations import owner_id
 from medperf.flows.site import Site
 
@@ -160,6 +160,7 @@ def submit_dataset(site: Site, reference: str, *, owner: str | None = None, yes:
     about = _about(dataset)
     registered = dataset.registered.get(instance)
     view = site.api.datasets.get(registered) if registered is not None else None
+    _settle(site, dataset, view)
     if view is not None and view.statistics_digest is not None:
         return SubmittedDataset(dataset, view, already=True)
     facts = dataset.facts
@@ -195,11 +196,15 @@ def submit_dataset(site: Site, reference: str, *, owner: str | None = None, yes:
 def associate_dataset(site: Site, reference: str, benchmark_id: int, *, yes: bool = False) -> AssociationView:
     """Ask a benchmark's owner to take a dataset. Identity, preparator and the digest of its statistics are named; no model runs.
 
+    Where it was asked for before, and has not ended, that is found and nothing is sent.
+
     Raises:
         InvalidInput: not registered, another preparator, statistics that break this benchmark's contract, data that changed.
         Conflict: what else stands in the way.
         Forbidden: nobody agreed.
     """
+    from medperf.domain.associations import Side, Status
+    from medperf.flows.associations import find_pair
     from medperf.wire.associations import AssociationCreate
 
     dataset = find_local(site, reference)
@@ -210,6 +215,13 @@ def associate_dataset(site: Site, reference: str, benchmark_id: int, *, yes: boo
             f"The server does not know the dataset {dataset.name!r} yet.",
             f"Register it first: medperf dataset submit {dataset.uuid[:8]}",
         )
+    before = find_pair(site, benchmark_id, dataset=registered)
+    if before is not None and (
+        before.status is Status.APPROVED or (before.status is Status.PENDING and before.asked_by is Side.ASSET)
+    ):
+        pair = (registered, benchmark_id)
+        settle(site, Exit.ASSOCIATION, lambda body: (body.get("dataset"), body.get("benchmark")) == pair or None)
+        return before
     view, benchmark = site.api.datasets.get(registered), site.api.benchmarks.get(benchmark_id)
     if view.preparator != benchmark.preparator:
         raise InvalidInput(
@@ -282,6 +294,7 @@ def withdraw_dataset(site: Site, reference: str, *, delete: bool = False, yes: b
             view = send(
                 site, Exit.DATASET_UPDATE, body, update, about=about, address=where, changed_only=True, yes=yes
             ).answer
+        _settle(site, dataset, view)
         ended = tuple(_ended(site, registered))
     if delete:
         others = [known for known in dataset.registered if known != instance]
@@ -299,15 +312,34 @@ def withdraw_dataset(site: Site, reference: str, *, delete: bool = False, yes: b
 # ------------------------------------------------------------------------------------------------------------------- within
 
 
+def _settle(site: Site, dataset: LocalDataset, view: DatasetView | None) -> None:
+    """What an earlier call sent and heard nothing of arrived, where the server has the dataset as it said."""
+    if view is None:
+        return
+
+    def registration(body: Mapping[str, Any]) -> bool | None:
+        return body["uuid"] == dataset.uuid or None
+
+    def statistics(body: Mapping[str, Any]) -> bool | None:
+        return (body["dataset"] == view.id and view.statistics_digest is not None) or None
+
+    def withdrawal(body: Mapping[str, Any]) -> bool | None:
+        return (body == {"dataset": view.id, "is_active": False} and not view.is_active) or None
+
+    settle(site, Exit.DATASET_REGISTRATION, registration)
+    settle(site, Exit.STATISTICS, statistics)
+    settle(site, Exit.DATASET_UPDATE, withdrawal)
+
+
 def _ended(site: Site, dataset_id: int) -> Iterator[AssociationView]:
     """End what is pending or approved of a dataset."""
     from medperf.flows.associations import end_association
 
     for association in list(site.api.associations.list(dataset=dataset_id)):
-        if association.status.has_ended:
-            continue
         try:
-            yield end_association(site, association)
+            now = end_association(site, association)
+            if not association.status.has_ended:
+                yield now
         except Conflict as error:  # the other side was quicker
             site.emit(Note(f"Association {association.id} was not ended: {error.what}", level="warning"))
 

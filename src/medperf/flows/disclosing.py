@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from medperf.domain.digests import Digest
 from medperf.domain.disclosure import Exit
@@ -19,7 +19,7 @@ from medperf.domain.events import Note
 from medperf.domain.executions import Attempt, AttemptState, Disclosure, ShownState, check_disclosure, checked_reason
 from medperf.domain.permissions import Action, Standing, decide
 from medperf.flows.choosing import Choice, Subject, chosen_runs, registered, subject, subjects_of
-from medperf.flows.egress import KIND, send
+from medperf.flows.egress import KIND, send, settle
 from medperf.flows.predictions import drop_predictions
 from medperf.flows.results import result_of
 from medperf.flows.site import Site
@@ -119,7 +119,7 @@ def withhold_results(site: Site, choice: Choice, *, reason: str | None = None) -
             body = WithholdingCreate.of(execution=one.execution.id, attempt=one.attempt, reason=reason)
             send(site, Exit.WITHHOLDING, body, site.api.executions.withhold, about=one.about, keep=keep)
         else:
-            keep(None)
+            _already_so(site, Exit.WITHHOLDING, one, keep)
         done.append(_disclosed(site, one, Disclosure.WITHHELD, None, already=not new))
     return done
 
@@ -159,7 +159,7 @@ def retract_result(site: Site, choice: Choice, *, reason: str, result: int | Non
         body = RetractionCreate.of(execution=one.execution.id, attempt=one.attempt, reason=checked)
         sent = send(site, Exit.RETRACTION, body, site.api.executions.retract, about=one.about, keep=keep)
         return _disclosed(site, one, Disclosure.RETRACTED, sent.answer, already=False)
-    keep(None)
+    _already_so(site, Exit.RETRACTION, one, keep)
     found = next(
         (
             view
@@ -272,6 +272,16 @@ def _keeper(site: Site, one: Subject, disclosure: Disclosure) -> Callable[[objec
             site.workspace.runs.change(one.run.uuid, disclosure=disclosure)
 
     return keep
+
+
+def _already_so(site: Site, exit: Exit, one: Subject, keep: Callable[[object], None]) -> None:  # noqa: A002
+    """An earlier try arrived, though nobody here heard so: that is written down, and nothing waits for an answer."""
+
+    def became(body: Mapping[str, Any]) -> bool | None:
+        return (body["execution"], body["attempt"]) == (one.execution.id, one.attempt) or None
+
+    keep(None)
+    settle(site, exit, became)
 
 
 def _waiting(site: Site) -> Iterator[tuple[str, Disclosure, int, int]]:

@@ -268,5 +268,5 @@ def ask_person(site: Site, exit: Exit, text: str, *, yes: bool) -> None:  # noqa
         raise policy_asks(exit)
     if not site.ask.confirm(f"{text}\nSend exactly this?"):
         raise Forbidden(
-            "not_agreed", "Nothing was sent: you did not agree.", "Run the same command again to be asked again."
+            "not_agreed", "This was not sent: you did not agree.", "Run the same command again to be asked again."
         )

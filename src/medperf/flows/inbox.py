@@ -91,13 +91,12 @@ def _dealt_with(item: InboxItem, asked: AssociationView | None) -> tuple[str, tu
 def _to_run(site: Site) -> Iterator[Waits]:
     """Models that no execution of this site's datasets is registered for, in the benchmarks that took them."""
     instance = site.credential().instance_id
-    for dataset in site.workspace.datasets.ls():
-        number = dataset.registered.get(instance)
-        if number is None:
-            continue
-        view = site.api.datasets.get(number)
-        if not (view.is_active and view.is_valid):
-            continue
+    here = {dataset.registered[instance] for dataset in site.workspace.datasets.ls() if instance in dataset.registered}
+    if not here:
+        return
+    # Several people may share a machine: a dataset that another account registered is not this one's to run on.
+    own = site.api.datasets.list(owner="me", is_active=True, is_valid=True)
+    for number, view in sorted((one.id, one) for one in own if one.id in here):
         known = {(one.benchmark, one.model) for one in site.api.executions.list(dataset=number)}
         for joined in site.api.associations.list(dataset=number, status=Status.APPROVED):
             benchmark = site.api.benchmarks.get(joined.benchmark)

@@ -49,6 +49,8 @@ def drop_predictions(site: Site) -> Dropped:
         size = size_of(site.workspace.steps.folder(key))
         site.workspace.steps.remove(key)
         dropped = Dropped(dropped.count + 1, dropped.bytes + size)
+    if runs:
+        site.workspace.steps.sweep()  # of one that was killed in the middle of this
     return dropped
 
 

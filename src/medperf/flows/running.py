@@ -16,6 +16,7 @@ from medperf.domain.executions import AttemptState, checked_reason
 from medperf.flows import accepting
 from medperf.flows.agreeing import agree_once
 from medperf.flows.attempts import Attempts, RunOutcome, registration
+from medperf.flows.egress import settle
 from medperf.flows.planning import TASKS, Ground, PlannedRun, RunPlan, RunRequest, plan_run, told
 from medperf.flows.pulse import Pulse
 from medperf.flows.site import Site
@@ -58,6 +59,7 @@ def run_models(site: Site, request: RunRequest, *, heartbeat_seconds: float = li
         Interrupted: Ctrl-C; what is finished is kept, and the server knows what was cut.
     """
     plan = _accepted(site, request, plan_run(site, request))
+    _settle(site, plan)
     _refuse(plan)
     outcomes = {run.model: _known(run) for run in plan.of("done")}
     todo = plan.of("run", "resume")
@@ -196,6 +198,19 @@ def _run(
     if attempts.faults:
         raise attempts.faults[0]
     return found
+
+
+def _settle(site: Site, plan: RunPlan) -> None:
+    """What the server knows by now of earlier runs waits for no answer any more."""
+    known = [run.before for run in plan.runs if run.before is not None and run.before.execution is not None]
+    registered = {run.uuid for run in known}
+    told = {
+        (run.before.execution, run.before.attempt)
+        for run in plan.runs
+        if run.before in known and run.before is not None and not run.owed and not run.before.state.is_open
+    }
+    settle(site, Exit.EXECUTION, lambda body: body["uuid"] in registered or None)
+    settle(site, Exit.ATTEMPT_STATE, lambda body: (body["execution"], body["attempt"]) in told or None)
 
 
 def _watch(site: Site, futures: list[Future[RunOutcome | None]]) -> None:

@@ -27,7 +27,7 @@ class _EachItsOwn(FunctionElement[bool]):
     def __init__(self, plain: sa.ColumnElement[bool], postgresql: sa.ColumnElement[bool]) -> None:
         super().__init__(plain.self_group(), postgresql.self_group())
 
-    def self_group(self, against: Any = None) -> Any:
+    def self_group(self, against: Any = None) -> Any:  # noqa: ARG002 - as it is called
         """A condition already, also where truth is a number."""
         return self
 

@@ -16,7 +16,6 @@ from medperf.domain.associations import Asset, Side, Status
 from medperf.wire.executions import Reason
 from medperf.wire.models import Body, CompatibilityReport, Id, PartyRef, Sha256, View
 
-
 _OF_DATASET: dict[str, Any] = {
     "dataset": {"type": "integer"},
     "preparator": {"type": "integer"},

@@ -305,7 +305,7 @@ class Datasets:
             raise Conflict(
                 "dataset_exists",
                 f"These records were prepared by this MLCube already: dataset {same[0]!r} ({same[1][:8]}).",
-                f"Use that one: medperf dataset view {same[1][:8]}",
+                f"Use that one: medperf dataset submit {same[1][:8]} registers it; look at it with: medperf dataset view {same[1][:8]}",
                 details={"dataset": same[1]},
             )
         self._refuse_name(connection, name)

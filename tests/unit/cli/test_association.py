@@ -86,8 +86,8 @@ def test_view(shell: Any, make: Any) -> None:
         "asked: 2026-03-01 09:30 UTC",
         "priority: 0",
         "",
-        "WHEN                  STATUS   BY              REASON",
-        "2026-03-01 09:30 UTC  PENDING  the asset side  -",
+        "WHEN                  STATUS   BY                 REASON",
+        "2026-03-01 09:30 UTC  PENDING  the model's owner  -",
         "testbenchmarkowner decides: medperf association approve 7",
         "or: medperf association reject 7",
     ]
