@@ -87,7 +87,7 @@ def test_from_records_to_a_request(owner: Owner) -> None:
 
     asked = owner.ok("dataset", "associate", "-b", 1, "-d", number)
     assert f"dataset {number} in benchmark 1 is PENDING." in asked.out
-    assert "Next: medperf inbox" in asked.out
+    assert "Next: medperf association view 1" in asked.out
     page = owner.ok("dataset", "view", number).out
     assert f"dataset: {number} (ward-7), here " in page
     assert "location: Ward 7" in page

@@ -14,6 +14,7 @@ from medperf.cli.main import main
 from medperf.domain.disclosure import Exit
 from medperf.domain.errors import Forbidden, InvalidInput, MedPerfError, ServerUnavailable
 from medperf.domain.identity import commitment
+from medperf.flows import associations
 from medperf.flows.datasets import (
     associate_dataset,
     create_dataset,
@@ -257,11 +258,15 @@ def test_statistics_outside_the_benchmarks_contract_make_no_dataset(
     assert wire.changes() == []
 
 
-def test_the_journal_only_grows_and_keeps_refusals(wire: Recorder, workflow: Workflow, name: str) -> None:
+def test_the_journal_only_grows_and_keeps_refusals(
+    wire: Recorder, workflow: Workflow, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with open_site() as site:
         created(site, workflow, name)
         submit_dataset(site, name)
         associate_dataset(site, name, 1)
+        # As another machine of this owner would, whose request was under way when this one looked.
+        monkeypatch.setattr(associations, "find_pair", lambda *_, **__: None)
         with pytest.raises(MedPerfError) as error:
             associate_dataset(site, name, 1)
         newest = list_egress(site, limit=1)[0]
@@ -274,3 +279,14 @@ def test_the_journal_only_grows_and_keeps_refusals(wire: Recorder, workflow: Wor
             with pytest.raises(sqlite3.DatabaseError, match="append-only"):
                 connection.execute(statement)
     connection.close()
+
+
+def test_a_name_that_is_looked_for_stays(wire: Recorder, workflow: Workflow, name: str) -> None:
+    """It may be of a dataset that was never registered."""
+    with open_site(Person()) as site:
+        created(site, workflow, name)
+        for mine in (True, False):
+            assert [one.name for one in list_datasets(site, mine=mine, name=name)] == [name]
+            assert list_datasets(site, mine=mine, name="another") == []
+    assert b"GET /api/v1/datasets" in wire.said
+    assert name.encode() not in wire.said

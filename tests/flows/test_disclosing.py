@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from medperf.domain.disclosure import Exit
-from medperf.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, ServerUnavailable, UsageError
+from medperf.domain.errors import (
+    Conflict,
+    Forbidden,
+    Interrupted,
+    InvalidInput,
+    NotFound,
+    ServerUnavailable,
+    UsageError,
+)
 from medperf.domain.executions import Disclosure
 from medperf.flows.choosing import Choice
 from medperf.flows.disclosing import retract_result, submit_results, withhold_results
@@ -98,6 +106,29 @@ def test_a_no_sends_nothing(study: Study) -> None:
     assert disclosures(study, run) == ["UNDER_REVIEW"]
 
 
+@pytest.mark.parametrize("asset", ["dataset", "model"])
+def test_what_the_server_would_refuse_never_leaves(study: Study, medperf: Command, asset: str) -> None:
+    """Withdrawn after the run: the metrics are not shown, not sent, and the inbox says what is left to do."""
+    person = Person()
+    with open_site(person) as site:
+        run = keep_run(site, study, keep_dataset(site, study))
+        what = {"dataset": study.dataset} if asset == "dataset" else {"mlcube": run.model}
+        ((column, number),) = what.items()
+        study.world.sql(f"UPDATE associations SET status = 'REVOKED' WHERE {column}_id = ?", number)
+        with pytest.raises(
+            Conflict, match=f"Nothing was sent.* The {asset} is (REVOKED|not) in this benchmark"
+        ) as error:
+            submit_results(site, of(run))
+        assert f"result withhold -r {run.execution}" in error.value.fix
+        assert person.asked == list_egress(site) == []
+        assert study.data.get(f"/executions/{run.execution}").json()["attempts"][0]["disclosure"] == "UNDER_REVIEW"
+        command = "withhold" if asset == "dataset" else "submit"
+        items = json.loads(medperf("inbox", "--format", "json").out)["items"]
+        assert f"medperf result {command} -r {run.execution}" in [item["command"] for item in items]
+        (done,) = withhold_results(site, of(run))
+        assert done.disclosure is Disclosure.WITHHELD
+
+
 def test_yes_counts_only_where_the_policy_says_so(study: Study, medperf: Command) -> None:
     with open_site(Person(yes=False)) as site:
         run = keep_run(site, study, keep_dataset(site, study))
@@ -109,7 +140,7 @@ def test_yes_counts_only_where_the_policy_says_so(study: Study, medperf: Command
         answer = medperf("result", "submit", "-b", study.benchmark["id"], "-d", "chest", "--yes")
         assert answer.code == 0, answer.err
         assert "metrics.AUC.Edema: 0.75" in answer.err  # shown all the same
-        assert "Predictions kept" in answer.out
+        assert "Kept the predictions" in answer.out
         assert "Next: medperf result view" in answer.out
         (entry,) = list_egress(site)
         assert entry.consent == "policy"
@@ -245,6 +276,47 @@ def test_a_server_that_does_not_answer_is_told_again(study: Study, monkeypatch: 
     assert disclosures(study, run) == ["WITHHELD"]
 
 
+def test_ctrl_c_while_it_goes_is_no_answer(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It arrived, so the journal must not say that it was refused; and what was agreed to is not asked for again."""
+    person = Person()
+    with open_site(person) as site:
+        run = keep_run(site, study, keep_dataset(site, study))
+        release = site.api.executions.release
+
+        def cut(body: Any, *, idempotency_key: str) -> Any:
+            release(body, idempotency_key=idempotency_key)
+            raise Interrupted
+
+        with monkeypatch.context() as changed:
+            changed.setattr(site.api.executions, "release", cut)
+            with pytest.raises(Interrupted):
+                submit_results(site, of(run))
+        assert [event.event for event in list_egress(site)[0].events] == ["sent", "unanswered"]
+        assert submit_results(site, of(run))[0].already
+        assert (len(person.asked), list_egress(site)[0].outcome) == (1, "answered")
+
+
+def test_a_policy_that_was_changed_counts_for_what_got_no_answer(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    person = Person()
+    with open_site(person) as site:
+        run = keep_run(site, study, keep_dataset(site, study))
+        policy(site, '[release]\nmetrics = "automatic"\n')
+
+        def silent(body: Any, *, idempotency_key: str) -> Any:
+            raise ServerUnavailable("no_answer", "It is silent.", "Try again.")
+
+        with monkeypatch.context() as changed:
+            changed.setattr(site.api.executions, "release", silent)
+            with pytest.raises(ServerUnavailable):
+                submit_results(site, of(run))
+        policy(site, '[release]\nmetrics = "ask"\n')
+        with pytest.raises(Forbidden, match="--yes does not count"):
+            submit_results(site, of(run), yes=True)
+        assert (disclosures(study, run), person.asked) == (["UNDER_REVIEW"], [])
+        submit_results(site, of(run))
+        assert (disclosures(study, run), len(person.asked)) == (["RELEASED"], 1)
+
+
 def test_all_that_wait_and_each_a_decision(study: Study, medperf: Command) -> None:
     class Choosy(Person):
         def confirm(self, question: str, *, default: bool = False) -> bool:
@@ -277,7 +349,7 @@ def test_all_that_wait_and_each_a_decision(study: Study, medperf: Command) -> No
             site, Choice(benchmark=study.benchmark["id"], dataset="chest", models=(no.model,))
         )
         assert chosen.execution == no.execution
-        with pytest.raises(NotFound, match="UNDER_REVIEW"):
+        with pytest.raises(NotFound, match="wait for a decision"):
             submit_results(site, everything)
     assert (disclosures(study, yes), disclosures(study, no)) == (["RELEASED"], ["WITHHELD"])
 

@@ -73,6 +73,7 @@ CASES = {
     "it failed, which nobody told": ([here("FAILED")], [there("RUNNING", here=True)], "run", True, []),
     "done": ([here("COMPLETED")], [there("COMPLETED", here=True, disclosure=REVIEW)], "done", False, []),
     "done, which nobody told": ([here("COMPLETED")], [there("LOST", here=True)], "done", True, []),
+    "done, but it ended there before that": ([here("COMPLETED")], [there("INTERRUPTED", here=True)], "run", False, []),
     "partly done": ([here("PARTIAL")], [there("PARTIAL", here=True, disclosure=REVIEW)], "done", False, []),
     "done elsewhere, and released": ([], [there("COMPLETED", disclosure=RELEASED)], "done", False, []),
     "done elsewhere": ([], [there("COMPLETED", disclosure=REVIEW)], "run", False, ["reason_needed"]),

@@ -70,7 +70,7 @@ def test_create_look_submit(bench: Bench, run: Run, data: str, home: Path) -> No
     assert submitted.code == 0, submitted.err
     assert "metrics.mean_score: 0.5" in submitted.err
     assert "metrics.cases.failed: 1" in submitted.err
-    assert "Predictions deleted" in submitted.out
+    assert "Deleted the predictions" in submitted.out
     with bench.site(home) as site:
         assert len(predictions(site)) == len(before) - 1
     again = run("result", "submit", *there)

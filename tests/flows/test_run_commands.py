@@ -47,7 +47,7 @@ def test_a_plan_then_a_run_then_nothing_to_do(bench: Bench, run: Run, data: str)
     assert plan.code == 1
     assert re.search(rf"^ *{alpha} +alpha +\d+ +run", plan.out, re.MULTILINE)
     assert re.search(rf"^ *{stray} +stray +\d+ +refused", plan.out, re.MULTILINE)
-    assert "In the way: The model was never asked to join this benchmark." in plan.out
+    assert "In the way: The model is not in this benchmark, and nobody asked." in plan.out
     assert f"medperf run -b 1 -d {data} -m {alpha} -m {stray} --server {bench.url}" in plan.out
     plan = run("run", *there, "--dry-run", "--format", "json")
     assert plan.code == 0

@@ -110,7 +110,7 @@ def test_what_was_taken_away_stops_what_runs(
     on(watching, "infer", take_away)
     with back(bench, model="gamma" if what in ("model", "cube") else None):
         run = stopped(bench, site, dataset, "gamma")
-        words = {"dataset": "REVOKED", "model": "joined|never asked", "benchmark": "not active", "cube": "not valid"}
+        words = {"dataset": "REVOKED", "model": "joined|nobody asked", "benchmark": "not active", "cube": "not valid"}
         assert any(word in run.message for word in words[what].split("|")), run.message
         # And nothing of it begins again.
         plan = plan_run(site, RunRequest(1, dataset, models=(gamma,)))

@@ -90,6 +90,17 @@ def test_attempts_are_appended(study: Study) -> None:
     assert (view["state"], view["attempt"], view["attempt_count"]) == ("under review", 2, 3)
 
 
+def test_a_uuid_stands_for_what_was_registered(study: Study) -> None:
+    """An attempt pins what runs: the same UUID with other pins is no repetition. How the data were looked at is no pin."""
+    execution = study.register()
+    path, body = f"/executions/{execution}/attempts", study.attempt_body()
+    assert study.data.post(path, body).status_code == 201
+    assert study.data.post(path, body | {"data_check": "full"}).status_code == 200
+    upgraded = body | {"model_cube": body["model_cube"] | {"form_digest": f"sha256:{'a' * 64}"}}
+    for other in (upgraded, body | {"engine": "docker"}):
+        problem(study.data.post(path, other), 409, "uuid_taken")
+
+
 def test_an_old_answer_is_given_again_for_its_key(study: Study) -> None:
     execution = study.register()
     body, headers = study.attempt_body(), {"Idempotency-Key": str(uuid.uuid4())}

@@ -261,6 +261,18 @@ def test_what_was_not_released_is_not_in_the_tables_of_others(study: Study, worl
     assert world.login("stranger", "correct horse").get(path).json()["rows"] == []
 
 
+def test_others_learn_nothing_of_an_attempt_that_was_lost(study: Study, world: World) -> None:
+    study.show_to("accounts")
+    execution, result = study.released()
+    study.decide(execution, "retraction", reason="wrong")
+    study.attempt(execution, reason="again")
+    study.lose(execution)
+    path = f"/benchmarks/{study.benchmark['id']}/results"
+    assert study.bench.get(path).json()["rows"][0][2:] == ["lost", False, None, None]
+    for person in (world.person("stranger"), world.admin):
+        assert person.get(path).json()["rows"][0][2:] == ["retracted", False, result, None]
+
+
 def test_nothing_of_the_data_but_its_label(study: Study) -> None:
     study.show_to("accounts")
     _, result = study.released()

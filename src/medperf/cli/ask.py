@@ -48,7 +48,7 @@ class Terminal:
 
         with self._drawer.paused(), self._signals.asking():
             try:
-                return getpass(_prompt(question), stream=self._stderr)
+                return getpass(_legible(_prompt(question)), stream=self._stderr)
             except EOFError:
                 raise _no_answer(_prompt(question)) from None
 
@@ -62,7 +62,7 @@ class Terminal:
         with self._drawer.paused(), self._signals.asking():
             shown = self._people() or not self._quiet
             if shown:
-                self._stderr.write(prompt)
+                self._stderr.write(_legible(prompt))
                 self._stderr.flush()
             try:
                 line: str = "" if self._stdin is None or self._stdin.closed else self._stdin.readline()
@@ -78,6 +78,13 @@ class Terminal:
 def _prompt(question: str) -> str:
     question = question.rstrip(": ")
     return f"{question} " if question.endswith("?") else f"{question}: "
+
+
+def _legible(prompt: str) -> str:
+    """What others called things may be in a question: nothing of it moves the cursor, or hides what a person agrees to."""
+    from medperf.cli.output import clean
+
+    return "\n".join(clean(line) for line in prompt.split("\n"))
 
 
 def _no_answer(prompt: str) -> InvalidInput:

@@ -336,9 +336,9 @@ def _page(session: Session, benchmark: BenchmarkView) -> None:
     if benchmark.approval is Approval.PENDING:
         out.line(_waiting(session, benchmark))
     elif benchmark.approval is Approval.APPROVED:
-        out.line(
-            f"Next: {session.next('test', 'run', '--benchmark', number, '--model', 'my_model/mlcube/mlcube.yaml')}"
-        )
+        model = session.next("test", "run", "--benchmark", number, "--model", "my_model/mlcube/mlcube.yaml")
+        out.line(f"With a model, next: {model}")
+        out.line(f"With data, next: {session.next('dataset', 'create', '--help')}")
     else:
         out.line("Next: medperf benchmark submit --help (mend what the reason says, and submit it under another name)")
 

@@ -248,6 +248,11 @@ def check(
             f"{human_seconds(report.seconds)}.",
         )
     if not report.unchanged:
+        if not out.as_json:
+            out.line(
+                "These are not the data that were prepared: no model runs on them. Put the files back, "
+                f"or prepare the records anew: {session.next('dataset', 'create', '--help')}"
+            )
         raise typer.Exit(1)
 
 
@@ -369,7 +374,7 @@ def _associated(session: Session, made: AssociationView) -> None:
         session.out.line(f"Next: {session.next('run', '-b', str(made.benchmark), '-d', str(made.dataset))}")
     else:
         session.out.line("The owner of the benchmark decides about it.")
-        session.out.line(f"Next: {session.next('inbox')}")
+        session.out.line(f"Next: {session.next('association', 'view', str(made.id))}")
 
 
 def _edited(session: Session, done: EditedDataset) -> None:

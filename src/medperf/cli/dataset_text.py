@@ -61,8 +61,11 @@ def show_dataset(session: Session, found: DatasetSummary) -> None:
         out.line(f"Next: {session.next('dataset', 'submit', local.name)}")
     elif there is not None:
         show_statistics(session, there.document())
-        benchmark = str((local.facts.benchmark if local is not None else None) or "BENCHMARK")
-        out.line(f"Next: {session.next('dataset', 'associate', '-b', benchmark, '-d', str(there.id))}")
+        number = str(there.id)
+        out.line(f"Its benchmarks: {session.next('association', 'ls', '-d', number)}")
+        if local is not None and not flags_of(there):
+            benchmark = str(local.facts.benchmark or "BENCHMARK")
+            out.line(f"Join one: {session.next('dataset', 'associate', '-b', benchmark, '-d', number)}")
 
 
 def show_statistics(session: Session, statistics: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from medperf.cli.base import example, noun, session_of
 from medperf.cli.options import LimitOption
-from medperf.cli.output import Column
+from medperf.cli.output import Column, cell
 from medperf.domain.disclosure import RULES, Exit
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ def ls(
         [
             Column("number", right=True),
             Column("kind"),
-            Column("about"),
+            Column("about", short=True),
             Column("agreed by"),
             Column("outcome"),
             Column("server", extra=True),
-            Column("when"),
+            Column("when", extra=True),
         ],
         lambda one: (
             one.number,
@@ -80,7 +80,7 @@ def view(
     )
     for event in found.events:
         detail = f" ({event.detail})" if event.detail else ""
-        out.facts((event.event.value, f"{event.at}{detail}"))
+        out.facts((event.event.value, f"{cell(datetime.fromisoformat(event.at))}{detail}"))
     out.line()
     out.line("The body:")
     out.view(found.body)

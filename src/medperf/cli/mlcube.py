@@ -148,6 +148,9 @@ def _submitted(session: Session, made: MLCubeView) -> None:
         session.out.json(made)
         return
     session.out.created("mlcube", made.id, made.name, then=session.next("mlcube", "view", str(made.id)))
+    if made.kind is Kind.MODEL:
+        words = ("mlcube", "associate", "-b", "BENCHMARK", "-m", str(made.id))
+        session.out.line(f"To join a benchmark: {session.next(*words)}")
 
 
 def _refuse(options: list[str], why: str) -> None:

@@ -32,7 +32,7 @@ def accept(
     who = f"{BY_POLICY} accepts it" if found.who == BY_POLICY else f"accepted by {found.who}"
     session.out.line(f"Model {found.model} ({found.name}) may run at this site: {who}.")
     session.out.facts(("digest", found.digest), ("form", found.form), ("it gets", found.resources))
-    session.out.line("Next: medperf run --help")
+    session.out.line(f"Next: {session.next('inbox')}")
 
 
 @example(app, "ls", "medperf model ls")
@@ -53,7 +53,7 @@ def ls(ctx: typer.Context) -> None:
             Column("form", extra=True),
             Column("digest", short=True),
             Column("by", extra=True),
-            Column("when"),
+            Column("when", extra=True),
         ],
         lambda one: (
             one.model,

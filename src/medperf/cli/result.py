@@ -70,7 +70,7 @@ def ls(
         found,
         [
             Column("id", right=True),
-            Column("run"),
+            Column("run", extra=not local),  # elsewhere the execution names it too
             Column("execution", right=True),
             Column("benchmark", right=True),
             Column("dataset"),
@@ -283,11 +283,11 @@ def _after(session: Session, done: Sequence[Disclosed]) -> None:
     kept = sum(one.predictions == "kept" for one in done)
     if deleted:
         session.out.line(
-            f"Predictions deleted, for nobody needs them any more: of {deleted} {'run' if deleted == 1 else 'runs'}."
+            f"Deleted the predictions of {deleted} {'run' if deleted == 1 else 'runs'}: nobody needs them any more."
         )
     if kept:
         session.out.line(
-            f"Predictions kept: of {kept} {'run' if kept == 1 else 'runs'}; see: {session.next('storage', 'ls')}"
+            f"Kept the predictions of {kept} {'run' if kept == 1 else 'runs'}; see: {session.next('storage', 'ls')}"
         )
 
 

@@ -172,12 +172,13 @@ def show_report(session: Session, request: RunRequest, report: RunReport) -> Non
         show_metrics(out, report.outcomes[0].metrics)
     if report.outcomes and all(one.cached for one in report.outcomes):
         out.line("Nothing changed: no container was started.")
-    measured = [one for one in report.outcomes if one.metrics is not None]
+    there = ["-b", str(request.benchmark), "-d", request.dataset]
+    measured = [one for one in report.outcomes if one.metrics is not None and not one.cached]
     if measured:
-        words = ["-b", str(request.benchmark), "-d", request.dataset]
-        if len(measured) == 1:
-            words += ["-m", str(measured[0].model)]
+        words = [*there, "-m", str(measured[0].model)] if len(measured) == 1 else there
         out.line(f"The metrics are on this machine only. Next: {session.next('result', 'submit', *words)}")
+    elif any(one.metrics is not None for one in report.outcomes):  # some may be released or withheld by now
+        out.line(f"What became of the metrics: {session.next('result', 'ls', *there)}")
 
 
 def _show_plan(session: Session, request: RunRequest, plan: RunPlan) -> None:

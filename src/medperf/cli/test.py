@@ -181,7 +181,8 @@ def view(
     out.line()
     show_metrics(out, found.metrics)
     out.line(f"Every digest: {session.next('test', 'view', short, '--verbose')}")
-    out.line("Next: medperf benchmark submit --help")
+    out.line("With a benchmark, next: medperf benchmark submit --help")
+    out.line("With a model, next: medperf mlcube associate --help")
 
 
 def _show_failure(out: Output, test: TestSummary) -> None:

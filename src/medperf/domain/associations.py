@@ -235,7 +235,7 @@ def _wrong_state(status: Status, wanted: Status) -> tuple[str, str]:
 
 
 def _other_side(asked_by: Side, wanted: Status) -> Conflict:
-    whose = "benchmark's" if asked_by is Side.BENCHMARK else "asset's"
+    whose = "benchmark's" if asked_by is Side.BENCHMARK else "dataset's or model's"
     if wanted is Status.CANCELLED:
         return Conflict(
             "not_your_request",

@@ -118,10 +118,10 @@ def _begin(name: str) -> str:
 def _not_joined(asset: Asset, status: Status | None) -> Refusal:
     command = "dataset" if asset is Asset.DATASET else "mlcube"
     if status is None or status.has_ended:
-        how = "was never asked to join" if status is None else f"is {status.value} in"
+        how = "is not in this benchmark, and nobody asked" if status is None else f"is {status.value} in this benchmark"
         return Refusal(
             f"{asset.value}_not_associated",
-            f"The {asset.value} {how} this benchmark.",
+            f"The {asset.value} {how}.",
             f"Ask with: medperf {command} associate",
         )
     return Refusal(

@@ -329,7 +329,7 @@ def _check_one_release(attempts: Sequence[Attempt]) -> None:
 def _after_disclosure(now: Disclosure) -> str:
     match now:
         case Disclosure.UNDER_REVIEW:
-            return "Only what was released can be retracted; withhold it instead."
+            return "Only what was released can be retracted. Keep it here with: medperf result withhold"
         case Disclosure.RELEASED:
             return "What was released can be retracted, with a reason: medperf result retract"
         case Disclosure.WITHHELD | Disclosure.RETRACTED:

@@ -153,10 +153,11 @@ class Attempts:
         runs = self.site.workspace.runs
         if planned.action == "resume" and planned.before is not None:
             return runs.take(planned.before.uuid)
-        if (
-            planned.before is not None and planned.before.state.is_open
-        ):  # it ended at the server while this site was away
-            runs.change(planned.before.uuid, state=AttemptState.INTERRUPTED)
+        before = planned.before
+        if before is not None and runs.get(before.uuid).state.is_open:
+            # It ended at the server while this site was away, or something else would run now than was registered.
+            runs.take(before.uuid)
+            runs.change(before.uuid, state=AttemptState.INTERRUPTED, execution=before.execution, attempt=before.attempt)
         assert body is not None, "only what goes on is registered already"
         return runs.add(
             LocalRun(
@@ -226,8 +227,19 @@ class Attempts:
         live.task = "evaluate"
         predictions = (infer.outputs / "output_path", infer.identities["output_path"])
         inputs = evaluated(ground, predictions)
+
+        def check_all() -> None:
+            check()
+            read = self.site.workspace.steps.lookup(infer.key)
+            if read is None or read.facts["identities"] != infer.identities:
+                raise InvalidInput(
+                    "predictions_changed",
+                    "The predictions were touched or deleted while they were evaluated.",
+                    "Run the same command again when nothing cleans up.",
+                )
+
         evaluate = runner.run(
-            ground.evaluator, "evaluate", inputs, cancel=live.stop, title=f"evaluate {whose}", check=check
+            ground.evaluator, "evaluate", inputs, cancel=live.stop, title=f"evaluate {whose}", check=check_all
         )
         live.steps["evaluate"] = str(evaluate.key)
         try:

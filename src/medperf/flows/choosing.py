@@ -90,9 +90,10 @@ def chosen_runs(site: Site, choice: Choice, now: Disclosure) -> list[LocalRun]:
     best = (_best(by_model[model], now) for model in sorted(by_model))
     standing = [run for run in best if run.disclosure is now]
     if not standing:
+        how = "wait for a decision" if now is Disclosure.UNDER_REVIEW else f"are {now.value}"
         raise NotFound(
             "nothing_chosen",
-            f"No metrics of this dataset for benchmark {choice.benchmark} are {now.value} at this site.",
+            f"No metrics of this dataset for benchmark {choice.benchmark} {how} at this site.",
             f"Look with: medperf result ls --local; run what is missing with: {again}",
         )
     return standing

@@ -153,8 +153,8 @@ def _not_open(view: MLCubeView, error: NotFound) -> NotFound:
     fix = "Ask its owner."
     if view.kind is Kind.MODEL:
         fix = (
-            "A model's files open to a site once a dataset of it is approved in a benchmark with that model "
-            "(ask with: medperf dataset associate), unless its owner makes them public."
+            "Register your dataset and ask with: medperf dataset associate -b BENCHMARK -d DATASET. Once it is approved "
+            "in a benchmark with this model, the files open to you. Before that, only files at a public address do."
         )
     return NotFound(
         error.code,

@@ -99,7 +99,8 @@ class WithdrawnDataset:
 def list_datasets(
     site: Site, *, mine: bool = True, local: bool = False, name: str | None = None
 ) -> list[DatasetSummary]:
-    """Datasets of this site and of the server, each once.
+    """Datasets of this site and of the server, each once. The server never learns which name is looked for: it may be of one that
+    was not registered.
 
     Args:
         mine: of the server's, only the account's own; False: all that the account may see.
@@ -108,14 +109,15 @@ def list_datasets(
     from medperf.workspace.datasets import Standing
 
     instance = instance_of(site)
-    views = [] if local else list(site.api.datasets.list(owner="me" if mine else None, name=name))
+    views = [] if local else list(site.api.datasets.list(owner="me" if mine else None))
     by_id = {view.id: view for view in views}
     found = []
     for dataset in site.workspace.datasets.ls():
         view = by_id.pop(dataset.registered.get(instance or "", 0), None)
         if name is None or name in (dataset.name, view.name if view else None):
             found.append(DatasetSummary(dataset, view, dataset.standing(instance or "")))
-    return found + [DatasetSummary(None, view, Standing.SUBMITTED) for view in by_id.values()]
+    others = (view for view in by_id.values() if name in (None, view.name))
+    return found + [DatasetSummary(None, view, Standing.SUBMITTED) for view in others]
 
 
 def view_dataset(site: Site, reference: str, *, local: bool = False) -> DatasetSummary:
@@ -303,7 +305,9 @@ def withdraw_dataset(site: Site, reference: str, *, delete: bool = False, yes: b
             question = f"Another server knows this dataset too. {question}"
         if not yes and not site.ask.confirm(question):
             raise MedPerfError(
-                "not_agreed", "The prepared data stay: you did not agree.", "Run the same command again."
+                "not_agreed",
+                "The dataset is withdrawn, and its prepared data stay: you did not agree to delete them.",
+                "Run the same command again to be asked again.",
             )
         site.workspace.datasets.remove(dataset.uuid)
     return WithdrawnDataset(dataset, view, ended, deleted=delete)

@@ -83,6 +83,7 @@ def submit_results(site: Site, choice: Choice, *, yes: bool = False) -> list[Dis
         subjects.append(registered(site, run))
     _check_right(site, subjects, Action.RESULT_RELEASE)
     fresh = [_check(one, Disclosure.RELEASED, reason=None) for one in subjects]
+    _check_joined(site, [one for one, new in zip(subjects, fresh, strict=True) if new])
     done = []
     for one, new in zip(subjects, fresh, strict=True):
         try:
@@ -235,6 +236,29 @@ def _check_right(site: Site, subjects: Sequence[Subject], action: Action) -> Non
         if not verdict.allowed:
             raise Forbidden(
                 verdict.code, f"Nothing was sent. Dataset {dataset} is of {owner.name}. {verdict.reason}", verdict.fix
+            )
+
+
+def _check_joined(site: Site, subjects: Sequence[Subject]) -> None:
+    """Metrics that the server would refuse must not reach it: dataset and model are still in the benchmark."""
+    from medperf.domain.eligibility import release_refusals
+    from medperf.flows.associations import find_pair
+
+    for one in subjects:
+        view = one.execution
+        dataset = find_pair(site, view.benchmark, dataset=view.dataset)
+        is_reference = site.api.benchmarks.get(view.benchmark).reference_model == view.model
+        model = None if is_reference else find_pair(site, view.benchmark, model=view.model)
+        refusals = release_refusals(
+            dataset.status if dataset is not None else None,
+            model.status if model is not None else None,
+            is_reference=is_reference,
+        )
+        for refusal in refusals:
+            raise Conflict(
+                refusal.code,
+                f"Nothing was sent of {one.about}. {refusal.what}",
+                f"Keep its metrics at the site, for good (medperf result withhold -r {view.id}), or let it join again.",
             )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from medperf.domain.digests import Digest, canonical_json
 from medperf.domain.disclosure import RULES, Consent, Exit, check_exit
-from medperf.domain.errors import Forbidden, MedPerfError, ServerUnavailable
+from medperf.domain.errors import Forbidden, Interrupted, MedPerfError, ServerUnavailable
 from medperf.domain.events import Note
 from medperf.flows.policy import site_policy
 from medperf.flows.site import Site
@@ -115,8 +115,8 @@ def send(
     try:
         answer = deliver(body, idempotency_key=entry.key)
     except MedPerfError as error:
-        # A refusal is an answer: nothing was kept there. Silence is none: the key stays for the next try.
-        silent = isinstance(error, ServerUnavailable)
+        # A refusal is an answer: nothing was kept there. Silence is none, nor is Ctrl-C while it lasts: the key stays for the next try.
+        silent = isinstance(error, ServerUnavailable | Interrupted)
         event = Event.UNANSWERED if silent else Event.REFUSED
         if silent and not fleeting:
             workspace.egress.note(entry.number, event, error.code)
@@ -219,14 +219,22 @@ def lines_of(document: Mapping[str, Any], above: str = "") -> list[tuple[str, An
 
 
 def _agreed_before(site: Site, kind: str, instance_id: str, digest: Digest) -> EgressEntry | None:
-    """The journal's entry of an earlier try of this very body that got no answer: who agreed then need not agree again."""
-    if RULES[Exit(kind.removeprefix(KIND))].consent is Consent.AUTOMATIC:
+    """The journal's entry of an earlier try of this very body that got no answer: who agreed then need not agree again.
+
+    What the policy agreed to then, it has to agree to now: it may have been changed since.
+    """
+    from medperf.workspace.egress import Agreed
+
+    exit = Exit(kind.removeprefix(KIND))  # noqa: A001 - what it is called everywhere
+    if RULES[exit].consent is Consent.AUTOMATIC:
         return None
     pending = site.workspace.pending
     waiting = next(
         (entry for entry in pending.ls(instance_id) if entry.kind == kind and entry.body_digest == digest), None
     )
     found = site.workspace.egress.find(instance_id, waiting.key) if waiting is not None else None
+    if found is not None and found.consent is Agreed.POLICY and needs_person(site, exit):
+        return None
     if found is not None:
         site.emit(Note(f"An earlier try of this, agreed to at {found.at}, got no answer: it is sent again."))
     return found

@@ -47,14 +47,23 @@ class Standing:
 
     def common(self) -> tuple[MedPerfError, ...]:
         """What stands in the way of every model."""
-        return _errors(self._refusals(None))
+        return self._errors(self._refusals(None), None)
 
     def refusals(self, model: int) -> tuple[MedPerfError, ...]:
         """What stands in the way of this model alone."""
         if model in self.unknown:
             return (self.unknown[model],)
         common = set(self._refusals(None))
-        return _errors(refusal for refusal in self._refusals(model) if refusal not in common)
+        return self._errors((refusal for refusal in self._refusals(model) if refusal not in common), model)
+
+    def _errors(self, refusals: Iterable[Refusal], model: int | None) -> tuple[MedPerfError, ...]:
+        """As errors, whose commands name what they are about."""
+        asset = f"-d {self.dataset.id}" if model is None else f"-m {model}"
+        words = f" -b {self.benchmark.id} {asset}"
+        return tuple(
+            Conflict(one.code, one.what, one.fix + words if one.code.endswith("_not_associated") else one.fix)
+            for one in refusals
+        )
 
     def _refusals(self, model: int | None) -> tuple[Refusal, ...]:
         benchmark, dataset = self.benchmark, self.dataset
@@ -105,7 +114,3 @@ def look_up(site: Site, benchmark: BenchmarkView, dataset_id: int, models: Itera
         except NotFound as error:
             unknown[number] = error
     return Standing(benchmark, dataset, status, priorities, frozenset(approved), cubes, unknown)
-
-
-def _errors(refusals: Iterable[Refusal]) -> tuple[MedPerfError, ...]:
-    return tuple(Conflict(refusal.code, refusal.what, refusal.fix) for refusal in refusals)

@@ -23,12 +23,14 @@ class Past:
         action: ``resume``: the attempt ``run`` goes on; ``done``: there are metrics already.
         run: this site's newest run.
         owed: the server does not know yet how it ended.
+        there: what the server has of the attempt that goes on; None: nothing.
         refusals: why no new attempt may begin.
     """
 
     action: Literal["run", "resume", "done"]
     run: LocalRun | None = None
     owed: bool = False
+    there: AttemptView | None = None
     refusals: tuple[MedPerfError, ...] = ()
 
 
@@ -47,22 +49,23 @@ def past_of(runs: Sequence[LocalRun], attempts: Sequence[AttemptView], *, again:
     if run is not None and run.is_running:
         return Past("run", run, refusals=(_busy(run),))
     if run is not None and run.state.is_open and (here is None or open_there):
-        return Past("resume", run)
+        return Past("resume", run, there=here)
     owed = run is not None and not run.state.is_open and open_there
-    if not again and _is_done(run, attempts):
+    if not again and _is_done(run, here, attempts):
         return Past("done", run, owed)
     others = [one for one in attempts if not (owed and one is here)]
     completed = owed and run is not None and run.state is AttemptState.COMPLETED
-    return Past("run", run, owed, tuple(_refusals(others, reason=reason, completed=completed)))
+    return Past("run", run, owed, refusals=tuple(_refusals(others, reason=reason, completed=completed)))
 
 
 def _is_open(attempt: AttemptView) -> bool:
     return attempt.state in (ShownState.REGISTERED, ShownState.RUNNING, ShownState.LOST)
 
 
-def _is_done(run: LocalRun | None, attempts: Sequence[AttemptView]) -> bool:
-    """Whether there are metrics: here, or decided about already."""
-    if run is not None and run.state.has_metrics and run.metrics is not None:
+def _is_done(run: LocalRun | None, here: AttemptView | None, attempts: Sequence[AttemptView]) -> bool:
+    """Whether there are metrics: here, or decided about already. Those of an attempt that ended otherwise at the server are none."""
+    otherwise = here is not None and not _is_open(here) and here.disclosure is None
+    if run is not None and run.state.has_metrics and run.metrics is not None and not otherwise:
         return True
     decided = (Disclosure.RELEASED, Disclosure.WITHHELD, Disclosure.RETRACTED)
     return bool(attempts) and attempts[-1].disclosure in decided

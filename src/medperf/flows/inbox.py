@@ -58,18 +58,27 @@ def read_inbox(site: Site) -> Inbox:
     asks: dict[int, AssociationView] = {}
     if any(item.kind is Waiting.ASSOCIATION for item in view.items):
         asks = {one.id: one for one in site.api.associations.list(waiting_for_me=True)}
-    told = tuple(_waits(item, asks.get(item.id)) for item in view.items)
+    reviewed = {item.dataset for item in view.items if item.kind is Waiting.REVIEW}
+    joined = {
+        (one.benchmark, dataset)
+        for dataset in reviewed
+        for one in site.api.associations.list(dataset=dataset, status=Status.APPROVED)
+    }
+    told = tuple(
+        _waits(item, asks.get(item.id), is_joined=(item.benchmark, item.dataset) in joined) for item in view.items
+    )
     return Inbox((*told, *_to_run(site)), view.more)
 
 
-def _waits(item: InboxItem, asked: AssociationView | None) -> Waits:
-    says, command = _dealt_with(item, asked)
+def _waits(item: InboxItem, asked: AssociationView | None, *, is_joined: bool) -> Waits:
+    says, command = _dealt_with(item, asked, is_joined=is_joined)
     return Waits(
         item.kind.value, says, command, item.since, item.id, item.benchmark, item.dataset, item.model, item.attempt
     )
 
 
-def _dealt_with(item: InboxItem, asked: AssociationView | None) -> tuple[str, tuple[str, ...]]:
+def _dealt_with(item: InboxItem, asked: AssociationView | None, *, is_joined: bool) -> tuple[str, tuple[str, ...]]:
+    """``is_joined``: of metrics under review, whether their dataset is in the benchmark."""
     from medperf.wire.inbox import Waiting
 
     number, where = str(item.id), f"benchmark {item.benchmark} ({item.name})"
@@ -82,6 +91,9 @@ def _dealt_with(item: InboxItem, asked: AssociationView | None) -> tuple[str, tu
             return f"Benchmark {number} ({item.name}) waits to be approved", ("benchmark", "approve", number)
         case Waiting.REVIEW:
             ran = f"Model {item.model} ran on dataset {item.dataset} for {where}"
+            if not is_joined:
+                why = "which the dataset is in no more: its metrics can only be withheld"
+                return f"{ran}, {why}", ("result", "withhold", "-r", number)
             return f"{ran}: its metrics wait to be released", ("result", "submit", "-r", number)
         case Waiting.LOST:
             again = ("run", "-b", str(item.benchmark), "-d", str(item.dataset), "-m", str(item.model))
@@ -106,10 +118,10 @@ def _to_run(site: Site) -> Iterator[Waits]:
             models = sorted({benchmark.reference_model, *(one.asset for one in others)})
             left = tuple(model for model in models if (benchmark.id, model) not in known)
             if left:
-                what = f"model {left[0]}" if len(left) == 1 else f"{len(left)} models"
+                what = f"Model {left[0]}" if len(left) == 1 else f"{len(left)} models"
                 yield Waits(
                     TO_RUN,
-                    f"Of benchmark {benchmark.id} ({benchmark.name}) {what} did not run on your dataset {number} ({view.name})",
+                    f"{what} of benchmark {benchmark.id} ({benchmark.name}) did not run on your dataset {number} ({view.name}) yet",
                     ("run", "-b", str(benchmark.id), "-d", str(number)),
                     joined.decided_at,
                     benchmark=benchmark.id,

@@ -24,7 +24,7 @@ from medperf.flows.steps import StepRunner
 
 if TYPE_CHECKING:
     from medperf.domain.metrics import MetricsContract
-    from medperf.wire.executions import ExecutionView
+    from medperf.wire.executions import AttemptView, ExecutionView
     from medperf.wire.models import BenchmarkView, MLCubeView
     from medperf.workspace.datasets import LocalDataset
     from medperf.workspace.runs import LocalRun
@@ -71,6 +71,7 @@ class PlannedRun:
         to_accept: the model as a person here will be asked to accept it; None: it is accepted.
         before: this site's newest run of it.
         owed: the server does not know yet how that one ended.
+        there: what the server has of the attempt that goes on, with the id of its execution; None: none goes on, or it never arrived.
     """
 
     model: int
@@ -83,6 +84,7 @@ class PlannedRun:
     to_accept: ModelOffer | None = None
     before: LocalRun | None = None
     owed: bool = False
+    there: tuple[int, AttemptView] | None = field(default=None, repr=False)
     view: MLCubeView | None = field(default=None, repr=False)
     ready: ReadyCube | None = field(default=None, repr=False)
 
@@ -314,6 +316,7 @@ def _planned(
         action=past.action,
         before=past.run,
         owed=past.owed,
+        there=(execution.id, past.there) if execution is not None and past.there is not None else None,
         view=view,
     )
     if past.action == "done":

@@ -40,7 +40,12 @@ def site_policy(site: Site) -> SitePolicy:
             "unreadable", f"The site's policy {path} cannot be read: {error.strerror}.", "Check who may read it."
         ) from error
     _check_ours(path, info)
-    return parse_policy(_text(path))
+    try:
+        return parse_policy(_text(path))
+    except InvalidInput as error:
+        raise InvalidInput(
+            error.code, error.what, f"{error.fix} It is the file {path}.", details=error.details
+        ) from error
 
 
 def run_confinement(site: Site, policy: SitePolicy, task: str, asked: TaskLimits | None = None) -> ConfinementPolicy:

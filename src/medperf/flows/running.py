@@ -24,7 +24,7 @@ from medperf.flows.steps import LinkedEvent
 
 if TYPE_CHECKING:
     from medperf.flows.disclosing import Disclosed
-    from medperf.wire.executions import AttemptCreate
+    from medperf.wire.executions import AttemptCreate, AttemptView
 
 __all__ = ["RunOutcome", "RunPlan", "RunReport", "RunRequest", "plan_run", "run_models", "submit_measured"]
 
@@ -165,12 +165,13 @@ def _run(
     *,
     every: float,
 ) -> list[RunOutcome]:
-    reason = checked_reason(request.reason)
-    bodies: dict[int, AttemptCreate] = {
-        run.model: registration(ground, run, benchmark=plan.benchmark.id, reason=reason, engine=site.engine.name)
-        for run in todo
-        if run.action == "run" or (run.before is not None and run.before.execution is None)
-    }
+    bodies: dict[int, AttemptCreate] = {}
+    begun: list[PlannedRun] = []
+    for planned in todo:
+        run, body = _to_register(site, request, ground, planned)
+        begun.append(run)
+        if run.action == "run" or (run.before is not None and run.before.execution is None):
+            bodies[run.model] = body
     about = f"dataset {plan.dataset.name!r} in benchmark {plan.benchmark.id} ({plan.benchmark.name})"
     agreement = agree_once(
         site,
@@ -188,7 +189,7 @@ def _run(
         _tell(site, attempts, run)
     found: list[RunOutcome] = []
     with pulse, ThreadPoolExecutor(side_by_side, thread_name_prefix="medperf-run") as pool:
-        futures = [pool.submit(attempts.run, run, bodies.get(run.model)) for run in todo]
+        futures = [pool.submit(attempts.run, run, bodies.get(run.model)) for run in begun]
         try:
             _watch(site, futures)
         except BaseException:  # a second Ctrl-C: the containers must end before this does
@@ -198,6 +199,36 @@ def _run(
     if attempts.faults:
         raise attempts.faults[0]
     return found
+
+
+def _to_register(
+    site: Site, request: RunRequest, ground: Ground, planned: PlannedRun
+) -> tuple[PlannedRun, AttemptCreate]:
+    """A model, and what is said of it before it runs. An attempt that was cut goes on only as what it was registered with: where
+    something else would run now (e.g. another interpreter), it ends, and a new one begins.
+    """
+    reason = checked_reason(request.reason)
+    if reason is None and planned.there is not None:
+        reason = planned.there[1].reason
+
+    def body(run: PlannedRun) -> AttemptCreate:
+        return registration(ground, run, benchmark=request.benchmark, reason=reason, engine=site.engine.name)
+
+    found = body(planned)
+    if planned.there is None or planned.before is None or _as_registered(planned.there[1], found):
+        return planned, found
+    execution, attempt = planned.there
+    ended = replace(
+        planned.before, execution=execution, attempt=attempt.number, state=AttemptState.INTERRUPTED, failure=None
+    )
+    anew = replace(planned, action="run", before=ended, owed=True, there=None)
+    return anew, body(anew)
+
+
+def _as_registered(attempt: AttemptView, body: AttemptCreate) -> bool:
+    """Whether what would run now is what the server has been told. How the data were looked at is no part of that."""
+    pins = {"preparator", "model_cube", "evaluator", "identity", "contract", "engine", "architecture"}
+    return attempt.model_dump(mode="json", include=pins) == body.model_dump(mode="json", include=pins)
 
 
 def _settle(site: Site, plan: RunPlan) -> None:

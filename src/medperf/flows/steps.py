@@ -250,7 +250,7 @@ class StepRunner:
         fix = {
             "time-limit": f"Allow more time with: medperf profile set --timeout {task}=SECONDS",
             "memory-limit": f"Allow more memory with: medperf profile set --memory-bytes {2 * limits.memory_bytes}",
-        }.get(outcome.reason, "Mend the MLCube; its whole output is in the log.")
+        }.get(outcome.reason, "Mend the MLCube, or what it was given; its whole output is in the log.")
         what = f"The task {task} of {ready.label} {_how_it_ended(outcome, limits)}."
         return TaskFailed(
             f"task_{outcome.reason.replace('-', '_')}",

@@ -45,13 +45,13 @@ class Part(StrEnum):
 
 _SAYS = {
     Part.DATASETS: "prepared data; deleted with: medperf dataset withdraw --delete",
-    Part.PREPARING: "preparations that did not become a dataset yet; only if named",
+    Part.PREPARING: "preparations that did not become a dataset yet; deleted only if named",
     Part.PREDICTIONS: "what models wrote about each case of a dataset",
     Part.STEPS: "finished steps of tests and runs, unpacked MLCubes and demo data",
     Part.DOWNLOADS: "files of MLCubes and benchmarks, whole and unfinished",
     Part.LOGS: "what failed tasks said",
-    Part.WHEELS: "Python packages of MLCubes, shared by all servers; only if named",
-    Part.FACTS: "what was written down: datasets, runs, reports, the egress journal; never",
+    Part.WHEELS: "Python packages of MLCubes, shared by all servers; deleted only if named",
+    Part.FACTS: "what was written down: datasets, runs, reports, the egress journal; never deleted",
 }
 #: What is cleaned up unless parts are named.
 USUAL = (Part.PREDICTIONS, Part.STEPS, Part.DOWNLOADS, Part.LOGS)

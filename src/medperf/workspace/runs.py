@@ -118,10 +118,17 @@ class Runs:
         """Go on with an open run whose process died.
 
         Raises:
-            Conflict: ``run_running``: its process lives.
+            Conflict: ``run_running``: its process lives; ``run_ended``: another process went on with it, to its end.
         """
         with self._database.writing() as connection:
             run = self._one(connection, uuid)
+            if not run.state.is_open:
+                raise Conflict(
+                    "run_ended",
+                    f"Another process of this site went on with this run meanwhile, and it is {run.state.value}.",
+                    f"Look at it with: medperf result view {run.uuid[:8]}",
+                    details={"run": run.uuid},
+                )
             self._refuse_running(connection, run.instance_id, run.benchmark, run.dataset, run.model)
             connection.execute(
                 "UPDATE runs SET holder = ?, modified_at = ? WHERE uuid = ?", (Process.current().token, _now(), uuid)

@@ -224,7 +224,8 @@ def _whole_folder(scene: Scene, again: Ended) -> None:
 def _pending(scene: Scene) -> None:
     """A benchmark of somebody else, and an admin who may decide about it."""
     first = first_benchmark(scene.world)
-    same = {name: getattr(first, name) for name in BenchmarkCreate.model_fields if name not in ("name", "owner")}
+    other = ("name", "owner", "auto_models", "auto_datasets")
+    same = {name: getattr(first, name) for name in BenchmarkCreate.model_fields if name not in other}
     api = scene.world.api()
     made = api.benchmarks.create(
         BenchmarkCreate(**same | {"name": scene.name}), idempotency_key=f"benchmark-{scene.name}"

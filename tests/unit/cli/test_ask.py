@@ -12,7 +12,9 @@ import pytest
 from medperf.cli.ask import Terminal
 from medperf.cli.draw import Drawer
 from medperf.cli.signals import Signals
+from medperf.domain.disclosure import Exit
 from medperf.domain.errors import InvalidInput
+from medperf.flows.egress import shown
 
 
 def asked(text: str | None) -> tuple[Terminal, io.StringIO]:
@@ -36,6 +38,21 @@ def test_an_ended_input_is_an_error_that_names_the_question(text: str | None) ->
         ask, _ = asked(text)
         with pytest.raises(InvalidInput, match="username"):
             getattr(ask, question)("username: ")
+
+
+def test_what_others_named_hides_nothing_of_a_question() -> None:
+    """A benchmark's owner names its metrics: no name may move the cursor over what a person is about to release."""
+    names = ("AUC\x9b1A\x9b2K", "AUC\u202e", "AUC\x1b[1A\x1b[2K", "AUC\u2028mean", "AUC\rmean", "AUC\x85")
+    for name in names:
+        document = {"metrics": {"patients": 3, name: 0.5}}
+        ask, err = asked("y\nx\nx\n")
+        assert ask.confirm(shown(Exit.METRICS, document, server="https://there", about="a run"))
+        said = err.getvalue()
+        assert "\n  metrics.patients: 3\n" in said
+        assert [letter for letter in said if not letter.isprintable() and letter != "\n"] == []
+        ask.text(name)
+        ask.secret(name)
+        assert name not in err.getvalue()
 
 
 def test_neither_yes_nor_no() -> None:

@@ -466,7 +466,8 @@ def test_benchmark_view_names_what_comes_next(shell: Any, make: Any) -> None:
     out = shell.run("benchmark", "view", "1").out
     assert "decided: 2026-03-01 09:30 UTC\n" in out
     assert "METRIC" not in out
-    assert out.endswith("Next: medperf test run --benchmark 1 --model my_model/mlcube/mlcube.yaml\n")
+    assert "With a model, next: medperf test run --benchmark 1 --model my_model/mlcube/mlcube.yaml\n" in out
+    assert out.endswith("With data, next: medperf dataset create --help\n")
     rejected = make.benchmark(approval="REJECTED", approval_reason="real names", is_active=False)
     shell.flow("benchmarks.view_benchmark", rejected)
     out = shell.run("benchmark", "view", "1").out

@@ -46,6 +46,7 @@ _ROWS = (
         releases.c.id.label("result_id"),
         releases.c.metrics,
         revoked(executions).label("revoked"),
+        policy.concerned(executions).label("concerned"),
     )
     .select_from(
         joined(FROM.outerjoin(releases, releases.c.attempt_id == spoken.c.id), executions),
@@ -125,7 +126,7 @@ def _table(head: dict[str, Any], rows: Sequence[Any], sites: dict[int, str], mod
     lines = []
     for row in rows:
         sites[row.dataset_id], models[row.mlcube_id] = row.site_label, row.model_name
-        state, number = state_of(row, at)
+        state, number = state_of(row, at, opened=bool(row.concerned))
         # What speaks may have been lost since: then nothing of the attempt before it is shown.
         is_result = row.result_id is not None and number == row.spoken_number
         values = None

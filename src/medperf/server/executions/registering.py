@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 from starlette.responses import Response
 
@@ -42,6 +43,8 @@ _PINS = (
     "engine",
     "architecture",
 )
+#: And which of them are no part of what runs: a site that asks again may have looked at its data anew.
+_LOOKED = {"data_check"}
 
 
 async def create(server: ServerContext, actor: Actor, sent: Sent[ExecutionCreate]) -> Response:
@@ -108,7 +111,7 @@ async def add_attempt(server: ServerContext, actor: Actor, execution_id: int, se
         NotFound: hidden, or not there.
         Forbidden: no right to operate for the dataset's owner.
         InvalidInput: ``other_execution``: the body names another one.
-        Conflict: see `medperf.domain.eligibility.attempt_refusals`, `Subject.pin_refusals`, `check_new_attempt`.
+        Conflict: see `medperf.domain.eligibility.attempt_refusals`, `Subject.pin_refusals`, `check_new_attempt`; ``uuid_taken``.
     """
     wanted = sent.value
 
@@ -117,7 +120,9 @@ async def add_attempt(server: ServerContext, actor: Actor, execution_id: int, se
         require(decide(Doing.EXECUTION_REGISTER, await standing(tx, actor, row.owner_id)))
         check_same((row.benchmark_id, row.dataset_id, row.mlcube_id), (wanted.benchmark, wanted.dataset, wanted.model))
         rows = await repository.lock(tx, execution_id)
-        if any(one.uuid == str(wanted.uuid) for one in rows):
+        known = next((one for one in rows if one.uuid == str(wanted.uuid)), None)
+        if known is not None:
+            _check_pins(known, wanted)
             return Created(dumps(await detail(tx, actor, execution_id)), status=200)
         about = await subject(tx, wanted.benchmark, wanted.dataset, wanted.model, keep=True)
         refuse((*about.attempt_refusals(), *about.pin_refusals(wanted)))
@@ -144,6 +149,22 @@ async def add_attempt(server: ServerContext, actor: Actor, execution_id: int, se
 
     route = f"POST /executions/{execution_id}/attempts"
     return await create_once(server, actor, route=route, key=sent.key, content=sent.content, make=make)
+
+
+def _check_pins(known: Any, wanted: AttemptCreate) -> None:
+    """Whether what is asked for again is what was registered.
+
+    Raises:
+        Conflict: ``uuid_taken``.
+    """
+    registered = orjson.loads(known.pins)
+    asked = wanted.model_dump(mode="json", include=set(_PINS) - _LOOKED)
+    if any(registered[name] != value for name, value in asked.items()):
+        raise Conflict(
+            "uuid_taken",
+            f"Attempt {known.number} was registered with this UUID, for something else to run.",
+            "Make a new UUID.",
+        )
 
 
 async def _insert(tx: Transaction, row: Any, number: int, wanted: AttemptCreate, now: datetime) -> None:

@@ -76,15 +76,18 @@ def attempt_of(row: Any, label: str = "") -> Attempt:
     )
 
 
-def state_of(row: Any, at: datetime) -> tuple[str, int | None]:
+def state_of(row: Any, at: datetime, *, opened: bool = True) -> tuple[str, int | None]:
     """The state of a row with `STATE`, and the attempt that it speaks of.
 
     The others change nothing: at most one is open, and only that may be LOST.
+
+    Args:
+        opened: False: for somebody who learns nothing of an attempt that is open.
     """
     found = []
     if row.spoken_number is not None:
         found.append(attempt_of(row, "spoken_"))
-    if row.opened_number is not None and row.opened_number != row.spoken_number:
+    if opened and row.opened_number is not None and row.opened_number != row.spoken_number:
         found.append(attempt_of(row, "opened_"))
     state, number = cell_state(found, now=at)
     return state.value, number
