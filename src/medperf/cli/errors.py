@@ -86,6 +86,8 @@ def _machine(error: OSError) -> MedPerfError | None:
 
 def show(session: Session, error: MedPerfError) -> int:
     """Print an error on stderr and return its exit code."""
+    if error.code == "output_failed":
+        _drop_stdout(session)
     if session.format == "json":
         body = {
             "code": error.code,
@@ -251,6 +253,6 @@ def _write(session: Session, text: str) -> None:
 
 
 def _drop_stdout(session: Session) -> None:
-    """Python flushes stdout at exit; what is left in it has no reader."""
+    """Python flushes stdout at exit; what is left in it has no reader, or no room."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), session.stdout.fileno())

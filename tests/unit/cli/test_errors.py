@@ -236,7 +236,8 @@ def test_signals_end_a_process_with_130(number: signal.Signals, gentle: bool) ->
     assert "Traceback" not in err
 
 
-def test_stdout_that_closes_or_fills_up(make: Any) -> None:
+@pytest.mark.parametrize("buffering", [{}, {"PYTHONUNBUFFERED": "1"}])
+def test_stdout_that_closes_or_fills_up(make: Any, buffering: dict[str, str]) -> None:
     program = """
 import sys
 from medperf.cli.main import main
@@ -248,17 +249,22 @@ site.Site.open = lambda *a, **b: FakeSite()
 mlcubes.list_mlcubes = lambda site, **_: []
 sys.exit(main(["mlcube", "ls"]))
 """
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"} | buffering
+
+    def run(stdout: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", program]
+        return subprocess.run(command, env=environ, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+
     read, write = os.pipe()
     os.close(read)
-    gone = subprocess.run([sys.executable, "-c", program], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    gone = run(write)
     os.close(write)
     assert (gone.returncode, gone.stderr) == (0, "")
     with Path("/dev/full").open("w") as full:
-        filled = subprocess.run(
-            [sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
+        filled = run(full.fileno())
     assert filled.returncode == 1
     assert "No space left" in filled.stderr
+    assert "Exception ignored" not in filled.stderr
 
 
 def test_medperf_error_is_an_exception_with_two_sentences() -> None:

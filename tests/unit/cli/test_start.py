@@ -132,6 +132,7 @@ def test_a_current_folder_that_was_removed_is_no_fault(tmp_path: Path, words: tu
 @pytest.mark.parametrize("words", [["--version"], ["--help"], ["profile", "ls"]])
 def test_the_program_ends_at_once_and_loses_nothing(words: list[str], tmp_path: Path) -> None:
     environ = {**os.environ, "MEDPERF_HOME": str(tmp_path / "home")}
+    environ.pop("PYTHONUNBUFFERED", None)  # what is left in a buffer is written at the end
     program = [str(Path(sys.executable).with_name("medperf")), *words]
     piped = subprocess.run(program, env=environ, capture_output=True, text=True, check=True)
     module = subprocess.run(

@@ -386,6 +386,8 @@ class _Session:
     def _classify(self) -> None:
         ended = self._ended
         ended.started = ended.exit_code is not None or ended.reason != "engine"
+        if not ended.started and any(event.is_set() for event in self._cancels):
+            ended.reason = "cancelled"  # Ctrl-C took bubblewrap with us, before it was out of our process group
         if ended.reason != "engine" or ended.exit_code is None:
             return
         if ended.exit_code == 0:
@@ -405,15 +407,21 @@ def _guard() -> Iterator[int]:
     Bubblewrap asks the kernel to end it with us, but not soon enough: killed by that, or by the closed pipe of its status,
     while its child waits to be told of its user ids, it leaves that child waiting for ever.
     """
-    with subprocess.Popen(
-        ["/bin/sh", "-c", "read -r ended || kill -KILL 0"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        process_group=0,
-        env={},
-        cwd="/",
-    ) as process:
+    # Ctrl-C goes to our process group, which it is in until it has its own. It needs no signal that can be blocked.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))
+    try:
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", "read -r ended || kill -KILL 0"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            process_group=0,
+            env={},
+            cwd="/",
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with process:
         try:
             yield process.pid
         finally:
