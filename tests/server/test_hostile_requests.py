@@ -9,6 +9,7 @@ import random
 import re
 import socket
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from medperf.domain.digests import Digest
 from medperf.server.app import create_app
 from medperf.server.bodies import BodyBudget
 from medperf.server.examples import EXAMPLES
@@ -24,6 +26,8 @@ from medperf.server.routing import PlainRoute
 from medperf.server.settings import Settings
 
 from .conftest import API, World, problem
+from .executing import identity_of, make_study
+from .joining import STATISTICS, dataset_body
 from .real import serving
 
 #: Values that somebody might send anywhere; as JSON text, since some have no other form.
@@ -41,8 +45,31 @@ def bodies(world: World) -> dict[str, dict[str, Any]]:
     cubes = {
         kind: world.admin.make_cube(kind, name=f"{kind} of hostile") for kind in ("preparator", "model", "evaluator")
     }
+    study = make_study(world, world.person("bench"), world.admin, world.admin)
+    of_dataset = {"dataset": study.dataset, "preparator": cubes["preparator"]["id"], "identity": identity_of("data")}
+    execution = study.register()
+    attempt = {"execution": execution, "attempt": study.attempt(execution)}
     good = {name: examples[0] for name, examples in EXAMPLES.items()}
     good |= {
+        "DatasetCreate": dataset_body(cubes["preparator"]["id"]),
+        "DatasetUpdate": {"name": "Chest", "site_label": "A hospital", "is_active": False},
+        "DatasetStatistics": {"dataset": study.dataset, "benchmark": study.benchmark["id"], "statistics": STATISTICS},
+        "AssociationCreate": {
+            "uuid": str(uuid.uuid4()),
+            "benchmark": study.benchmark["id"],
+            "statistics_digest": Digest.of(b"statistics"),
+            **of_dataset,
+        },
+        "AssociationInvite": {"uuid": str(uuid.uuid4()), "model": cubes["model"]["id"]},
+        "AssociationDecision": {"status": "REVOKED", "reason": "wrong"},
+        "AssociationUpdate": {"priority": 2},
+        "ExecutionCreate": study.ids(),
+        "AttemptCreate": study.attempt_body(),
+        "AttemptReport": {**attempt, "state": "RUNNING", "task": "infer"},
+        "ProgressReport": {**attempt, "task": "infer", "percent": 5},
+        "ReleaseCreate": study.release_body(execution),
+        "WithholdingCreate": {**attempt, "reason": "in doubt"},
+        "RetractionCreate": {**attempt, "reason": "wrong"},
         "MLCubeCreate": world.admin.cube_body("model", name="hostile"),
         "BenchmarkCreate": world.admin.benchmark_body(cubes, name="hostile"),
         "OrganisationCreate": {"name": "Hospital"},

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from medperf.domain.digests import Digest
 from medperf.testing.hostile_http import Endless, HostileServer, head, parts, ranged, reply
 from medperf.workspace.workspace import Workspace
 
@@ -94,17 +95,19 @@ def test_a_disk_that_fills_up_while_it_comes(tmp_path: Path) -> None:
 def test_every_write_that_can_fail(tmp_path: Path, how: str) -> None:
     """A file may have so many bytes at most, from none to more than enough: the note, the partial file, the facts, in turn."""
     codes = []
-    with HostileServer(ranged(CONTENT)) as server:
-        for largest in (0, 50, 4096, 40_000, SIZE - 1, -1):
-            answer = run(tmp_path / str(largest), f"{server.url}/f", DIGEST, SIZE, how, largest)
+    content = CONTENT * 20  # more than the workspace's facts need
+    digest = Digest.of(content)
+    with HostileServer(ranged(content)) as server:
+        for largest in (0, 50, 4096, 40_000, 300_000, len(content) - 1, -1):
+            answer = run(tmp_path / str(largest), f"{server.url}/f", digest, len(content), how, largest)
             codes.append(answer["code"])
             if answer["code"] is not None:
                 # SQLite says of such a limit no more than that it could not write.
                 assert answer["code"] in ("disk_full", "workspace_unwritable"), answer
                 assert answer["fix"]
-                assert set(answer["left"]) <= {DIGEST.hex}, "whole, or not there"
+                assert set(answer["left"]) <= {digest.hex}, "whole, or not there"
             else:
-                assert answer["left"] == [DIGEST.hex]
+                assert answer["left"] == [digest.hex]
     assert codes[0] is not None
     assert {"disk_full", None} <= set(codes)
 
