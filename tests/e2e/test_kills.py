@@ -22,7 +22,7 @@ from people import Server, new_person
 from medperf.cli.main import COMMANDS
 from medperf.cli.runner import find_command
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("kills")]
+pytestmark = pytest.mark.timeout(900)
 CASES = kill_cases.CASES | HERE | MORE
 LONG_KILLS = sum(case.kills for case in CASES.values())
 LISTINGS = ("mlcube ls", "mlcube ls --mine", "benchmark ls --mine", "asset ls --mine", "test ls", "status", "doctor")
