@@ -12,6 +12,16 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("any machine")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What shares a costly surrounding, or a port, must come to one process: a pytest that xdist cannot tell so is no good."""
+    if not getattr(config.option, "loadgroup", False):
+        return
+    strays = [item.nodeid for item in items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid]
+    if strays:
+        raise pytest.UsageError(f"pytest-xdist does not keep groups together with pytest {pytest.__version__}")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """How many processes were killed: part of the promise, so it is said."""
     passed = terminalreporter.stats.get("passed", [])

@@ -23,7 +23,7 @@ from people import Server, new_person
 from medperf.cli.main import COMMANDS
 from medperf.cli.runner import find_command
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("kills")]
+pytestmark = pytest.mark.timeout(900)
 CASES = kill_cases.CASES | HERE | MORE | OWNERS
 LONG_KILLS = sum(case.kills for case in CASES.values())
 LISTINGS = ("mlcube ls", "mlcube ls --mine", "benchmark ls --mine", "asset ls --mine", "test ls", "status", "doctor")
@@ -177,6 +177,7 @@ def kill_at_instant(name: str, world: World, seconds: float) -> bool:
     return ended.code == -signal.SIGKILL
 
 
+@pytest.mark.xdist_group("kills")  # in one world; the many kills of the long run are worth a world in each process
 @pytest.mark.parametrize("name", QUICK)
 def test_killed_once(world: World, name: str, record_property: Callable[[str, object], None]) -> None:
     whole = points_of(name, world)
