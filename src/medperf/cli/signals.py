@@ -56,7 +56,7 @@ class Signals:
         finally:
             self._asking = False
 
-    def receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+    def receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as Python calls it
         """The handler.
 
         Raises:

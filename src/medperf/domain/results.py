@@ -79,7 +79,11 @@ class Cases:
 
     def shown(self) -> tuple[int | str, int | str, int | str]:
         """For tables: ``unknown`` is said."""
-        return tuple(UNKNOWN if value is None else value for value in (self.evaluated, self.failed, self.total))  # type: ignore[return-value]
+        return _shown(self.evaluated), _shown(self.failed), _shown(self.total)
+
+
+def _shown(number: int | None) -> int | str:
+    return UNKNOWN if number is None else number
 
 
 @dataclass(frozen=True, slots=True)

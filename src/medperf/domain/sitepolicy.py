@@ -186,7 +186,7 @@ def accepts_model(policy: SitePolicy, offer: ModelOffer, *, said: bool | None = 
     return Decision(Answer.ASK, "Nobody here has accepted this digest.")
 
 
-def may_go(policy: SitePolicy, exit: Exit) -> Mode:  # noqa: A002 - what it is called everywhere
+def may_go(policy: SitePolicy, exit: Exit) -> Mode:
     """Whether a body of this kind leaves without a person. What the closed list always asks for is always asked for."""
     rule = RULES[exit]
     if rule.consent is Consent.AUTOMATIC:

@@ -15,7 +15,7 @@ from medperf.wire.models import Body
 
 def agree_once(
     site: Site,
-    exit: Exit,  # noqa: A002
+    exit: Exit,
     bodies: Sequence[Body],
     *,
     follows: Sequence[Exit] = (),
@@ -49,7 +49,7 @@ def agree_once(
 
 
 def _shown_together(
-    exit: Exit,  # noqa: A002
+    exit: Exit,
     documents: Sequence[Mapping[str, Any]],
     follows: Sequence[Exit],
     *,

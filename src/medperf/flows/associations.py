@@ -310,10 +310,9 @@ def _sent(
     site: Site, view: AssociationView, body: AssociationDecision, *, ours: bool, yes: bool
 ) -> tuple[AssociationView, bool]:
     """Send a decision; and whether it was so already, by another process or an earlier try of this one."""
-    deliver = _through_egress if ours else _plainly
     for _ in range(2):
         try:
-            answer = deliver(site, view, body, yes=yes)
+            answer = _through_egress(site, view, body, yes=yes) if ours else _plainly(site, view, body)
         except Conflict:
             now = site.api.associations.get(view.id)
             if now.status is not body.status:
@@ -342,7 +341,7 @@ def _through_egress(site: Site, view: AssociationView, body: AssociationDecision
     return send(site, way, body, _deliver(site, view), about=about, address=address, changed_only=True, yes=yes).answer
 
 
-def _plainly(site: Site, view: AssociationView, body: AssociationDecision, *, yes: bool) -> AssociationView:  # noqa: ARG001
+def _plainly(site: Site, view: AssociationView, body: AssociationDecision) -> AssociationView:
     from medperf.flows.uploads import create_once
 
     return create_once(site, f"{_KIND}{view.id}", body, _deliver(site, view))

@@ -287,7 +287,7 @@ def withdraw_dataset(site: Site, reference: str, *, delete: bool = False, yes: b
         if view.is_active:
             version = view.version
 
-            def update(body: DatasetUpdate, *, idempotency_key: str) -> DatasetView:  # noqa: ARG001 - If-Match does it
+            def update(body: DatasetUpdate, *, idempotency_key: str) -> DatasetView:  # noqa: ARG001 - as `send` calls it - If-Match does it
                 return site.api.datasets.update(registered, body, version=version)
 
             body = DatasetUpdate.of(is_active=False)
@@ -373,7 +373,7 @@ def _request_uuid(site: Site, dataset_id: int, benchmark_id: int) -> uuid.UUID:
 def _without_key(call: Callable[[Any], DatasetView]) -> Callable[..., DatasetView]:
     """For requests that are the same however often they arrive."""
 
-    def deliver(body: Any, *, idempotency_key: str) -> DatasetView:  # noqa: ARG001
+    def deliver(body: Any, *, idempotency_key: str) -> DatasetView:  # noqa: ARG001 - as `send` calls it
         return call(body)
 
     return deliver

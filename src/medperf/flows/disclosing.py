@@ -298,7 +298,7 @@ def _keeper(site: Site, one: Subject, disclosure: Disclosure) -> Callable[[objec
     return keep
 
 
-def _already_so(site: Site, exit: Exit, one: Subject, keep: Callable[[object], None]) -> None:  # noqa: A002
+def _already_so(site: Site, exit: Exit, one: Subject, keep: Callable[[object], None]) -> None:
     """An earlier try arrived, though nobody here heard so: that is written down, and nothing waits for an answer."""
 
     def became(body: Mapping[str, Any]) -> bool | None:

@@ -41,7 +41,7 @@ class Agreement:
     bodies: frozenset[tuple[Exit, Digest]]
     follows: frozenset[Exit]
 
-    def covers(self, exit: Exit, digest: Digest) -> bool:  # noqa: A002
+    def covers(self, exit: Exit, digest: Digest) -> bool:
         """Whether nobody needs to be asked about this body again."""
         return exit in self.follows or (exit, digest) in self.bodies
 
@@ -58,7 +58,7 @@ class Sent(Generic[Answer]):
 
 def send(
     site: Site,
-    exit: Exit,  # noqa: A002 - what it is called everywhere
+    exit: Exit,
     body: Sendable,
     deliver: Callable[..., Answer],
     *,
@@ -132,7 +132,7 @@ def send(
     return Sent(answer, entry.number, consent, again=before is not None)
 
 
-def settle(site: Site, exit: Exit, became: Callable[[Mapping[str, Any]], bool | None]) -> None:  # noqa: A002
+def settle(site: Site, exit: Exit, became: Callable[[Mapping[str, Any]], bool | None]) -> None:
     """Forget bodies that got no answer, where the server tells by now what became of them: nothing waits any more.
 
     Args:
@@ -154,7 +154,7 @@ def settle(site: Site, exit: Exit, became: Callable[[Mapping[str, Any]], bool | 
 
 
 def disclosed(
-    exit: Exit,  # noqa: A002
+    exit: Exit,
     body: Body,
     *,
     address: Mapping[str, int] | None = None,
@@ -170,7 +170,7 @@ def disclosed(
     return document
 
 
-def needs_person(site: Site, exit: Exit) -> bool:  # noqa: A002
+def needs_person(site: Site, exit: Exit) -> bool:
     """Whether `send` will ask. For refusing before long work that nobody could agree to afterwards."""
     from medperf.domain.sitepolicy import Mode, may_go
 
@@ -191,7 +191,7 @@ def view_egress(site: Site, number: int) -> EgressEntry:
     return site.workspace.egress.get(number)
 
 
-def shown(exit: Exit, document: Mapping[str, Any], *, server: str, about: str) -> str:  # noqa: A002
+def shown(exit: Exit, document: Mapping[str, Any], *, server: str, about: str) -> str:
     """A body as a person reads it before it goes: every field that is sent, and what it is for."""
     import json
 
@@ -225,7 +225,7 @@ def _agreed_before(site: Site, kind: str, instance_id: str, digest: Digest) -> E
     """
     from medperf.workspace.egress import Agreed
 
-    exit = Exit(kind.removeprefix(KIND))  # noqa: A001 - what it is called everywhere
+    exit = Exit(kind.removeprefix(KIND))
     if RULES[exit].consent is Consent.AUTOMATIC:
         return None
     pending = site.workspace.pending
@@ -240,7 +240,7 @@ def _agreed_before(site: Site, kind: str, instance_id: str, digest: Digest) -> E
     return found
 
 
-def _agree(site: Site, exit: Exit, document: dict[str, Any], *, about: str, yes: bool) -> Agreed:  # noqa: A002
+def _agree(site: Site, exit: Exit, document: dict[str, Any], *, about: str, yes: bool) -> Agreed:
     from medperf.workspace.egress import Agreed
 
     if RULES[exit].consent is Consent.AUTOMATIC:
@@ -253,7 +253,7 @@ def _agree(site: Site, exit: Exit, document: dict[str, Any], *, about: str, yes:
     return Agreed.PERSON
 
 
-def policy_asks(exit: Exit) -> Forbidden:  # noqa: A002
+def policy_asks(exit: Exit) -> Forbidden:
     """The refusal of ``--yes`` where the policy has a person asked."""
     from medperf.domain.sitepolicy import FILE_NAME
 
@@ -266,7 +266,7 @@ def policy_asks(exit: Exit) -> Forbidden:  # noqa: A002
     )
 
 
-def ask_person(site: Site, exit: Exit, text: str, *, yes: bool) -> None:  # noqa: A002
+def ask_person(site: Site, exit: Exit, text: str, *, yes: bool) -> None:
     """Show what would leave, and have a person agree.
 
     Raises:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -198,7 +199,7 @@ def _downloads(site: Site) -> Iterator[_Item]:
     store = site.workspace.store
     for file in store.ls():
         at = datetime.fromtimestamp(file.modified, UTC)
-        yield _Item(file.size, at, lambda digest=file.digest: store.remove(digest))  # type: ignore[misc]
+        yield _Item(file.size, at, partial(store.remove, file.digest))
     for path in _entries(site.workspace.path / "store" / "partial"):
         if path.suffix:  # what the bytes of another came from
             continue
@@ -206,7 +207,7 @@ def _downloads(site: Site) -> Iterator[_Item]:
             at = _modified(path)
             # What is older than this one goes with it; it would have gone anyway.
             age = max((datetime.now(UTC) - at).total_seconds(), 0)
-            yield _Item(path.lstat().st_size, at, lambda age=age: store.sweep(keep_seconds=age))  # type: ignore[misc]
+            yield _Item(path.lstat().st_size, at, partial(store.sweep, keep_seconds=age))
 
 
 def _logs(site: Site) -> Iterator[_Item]:
@@ -214,7 +215,7 @@ def _logs(site: Site) -> Iterator[_Item]:
     for path in _entries(site.workspace.path / "logs"):
         if str(path) not in held:
             with contextlib.suppress(FileNotFoundError):
-                yield _Item(path.lstat().st_size, _modified(path), lambda path=path: path.unlink(missing_ok=True))  # type: ignore[misc]
+                yield _Item(path.lstat().st_size, _modified(path), partial(path.unlink, missing_ok=True))
 
 
 def _preparing(site: Site) -> Iterator[_Item]:
@@ -223,7 +224,7 @@ def _preparing(site: Site) -> Iterator[_Item]:
         yield _Item(
             entry.bytes,
             datetime.fromisoformat(entry.modified_at),
-            lambda key=entry.key: preparing.remove(key),  # type: ignore[misc]
+            partial(preparing.remove, entry.key),
         )
 
 
@@ -234,7 +235,7 @@ def _wheels(site: Site) -> Iterator[_Item]:
         for path in _entries(_cache(site) / name):
             with contextlib.suppress(FileNotFoundError):
                 size = size_of(path) if path.is_dir() else path.lstat().st_size
-                yield _Item(size, _modified(path), lambda path=path: remove(path))  # type: ignore[misc]
+                yield _Item(size, _modified(path), partial(remove, path))
 
 
 _ITEMS: dict[Part, Callable[[Site], Iterator[_Item]]] = {
